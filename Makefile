@@ -1,0 +1,69 @@
+# The toolbox. Needs python3 >= 3.11 with venv and pip, make and git; `make` alone lists what there is.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The first interpreter that is new enough; PYTHON=... on the command line overrides it.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+DEMO_SECONDS ?= 60
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock image image-test clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## Make .venv with everything pinned and verified by hash (done once)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "sfsync needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment: install its venv and pip (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "installing the pinned requirements into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## A simulated org, the daemon and a Postgres of its own for DEMO_SECONDS (60; 0 = until Ctrl-C)
+	@DEMO_SECONDS=$(DEMO_SECONDS) $(BIN)/sfsync demo
+
+test: $(STAMP) ## The whole suite, or TESTS=path; Postgres: SFSYNC_TEST_DSN, else containers, else embedded
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMP) ## Lint, format, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src tests
+	$(BIN)/python -m pytest -q tests/structure
+
+format: $(STAMP) ## Mend what the formatter and the linter can mend alone
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure; one JSON line per figure
+	@$(BIN)/python -m tests.bench
+
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-annotate --upgrade
+lock: $(STAMP) ## Pin requirements/*.txt anew (with Python 3.11: the oldest needs the most)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make lock needs a .venv of Python 3.11")'
+	$(COMPILE) --output-file requirements/run.txt pyproject.toml
+	$(COMPILE) --output-file requirements/build.txt requirements/build.in
+	$(COMPILE) --extra dev --constraint requirements/run.txt --constraint requirements/build.txt \
+		--output-file requirements/dev.txt pyproject.toml
+
+image: ## Build the container image sfsync:latest
+	docker build --file docker/Dockerfile --tag sfsync:latest .
+
+image-test: image ## Run the image against a simulated org and a Postgres in containers
+	docker/try-image
+
+clean: ## Remove everything that make made
+	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
