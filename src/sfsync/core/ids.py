@@ -1,0 +1,62 @@
+"""Salesforce record ids: check them, bring them to 18 characters, tell their entity.
+
+Why: 15-character ids are case-sensitive and 18-character ones carry a checksum of that case, so the same
+record has two spellings. Everything inside sfsync uses the 18-character one; this module is the only door.
+Source: Salesforce "ID Field Type"; key prefixes from the object reference.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import NewType
+
+RecordId = NewType("RecordId", str)
+
+OVERFLOW_ID = "000000000000000AAA"
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+_ID = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
+
+
+class Entity(StrEnum):
+    """The entities that sfsync follows."""
+
+    LEAD = "Lead"
+    CONTACT = "Contact"
+    ACCOUNT = "Account"
+
+
+PREFIXES = {"00Q": Entity.LEAD, "003": Entity.CONTACT, "001": Entity.ACCOUNT}
+
+
+def checksum(id15: str) -> str:
+    """Return the three characters that make a 15-character id safe against case folding."""
+    suffix = ""
+    for start in (0, 5, 10):
+        bits = sum(1 << place for place, char in enumerate(id15[start : start + 5]) if "A" <= char <= "Z")
+        suffix += _ALPHABET[bits]
+    return suffix
+
+
+def record_id(text: str) -> RecordId:
+    """Return *text* as an 18-character id.
+
+    Raises `ValueError` when it is no id, or when its checksum does not fit (an id that was case-folded).
+    """
+    if not isinstance(text, str) or not _ID.fullmatch(text):
+        raise ValueError("not a Salesforce record id: 15 or 18 letters and digits are expected")
+    if len(text) == 15:
+        return RecordId(text + checksum(text))
+    if text[15:].upper() != checksum(text[:15]):
+        raise ValueError("the record id's checksum does not fit: its letters' case was probably changed")
+    return RecordId(text[:15] + text[15:].upper())
+
+
+def entity_of(text: str) -> Entity | None:
+    """Tell from the key prefix which entity an id belongs to; None when it is not one of ours."""
+    return PREFIXES.get(text[:3])
+
+
+def is_wildcard(text: str) -> bool:
+    """Tell whether a change event's id stands for a whole entity (`001*`)."""
+    return len(text) == 4 and text.endswith("*")
