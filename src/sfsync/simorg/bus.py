@@ -10,11 +10,13 @@ Source: Change Data Capture guide, "Message Durability": ids ascend, are not con
 
 import asyncio
 import random
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sfsync.simorg.clock import Clock
+if TYPE_CHECKING:
+    from sfsync.simorg.org import Org
 
 STEP_MAX = 7
 
@@ -44,14 +46,14 @@ class Retained:
 class EventBus:
     """One org's stream of events, with retention by the org's clock."""
 
-    def __init__(self, clock: Clock, *, seed: int) -> None:
-        self._clock = clock
-        self._rng = random.Random(seed)
+    def __init__(self, org: "Org") -> None:
+        self._clock = org.clock
+        self._settings = org.settings
+        self._rng = random.Random(org.world.rng.getrandbits(64))
         self._log: list[Retained] = []
         self._purged = 0
         self._gate: int | None = None
         self._replay_id = self._rng.randrange(8_000_000, 9_000_000)
-        self.retention_h = 72.0
         self.published = 0
         self.waiting: set[asyncio.Event] = set()
 
@@ -105,8 +107,7 @@ class EventBus:
         With *anywhere* any number between the oldest and the newest retained id is good.
         """
         self._purge()
-        ids = _ReplayIds(self._log)
-        behind = bisect_left(ids, replay_id + 1)
+        behind = bisect_right(self._log, replay_id, key=lambda retained: retained.replay_id)
         exists = behind > 0 and (self._log[behind - 1].replay_id == replay_id or anywhere)
         if not exists or replay_id > self._log[-1].replay_id:
             return None
@@ -156,7 +157,7 @@ class EventBus:
             event.set()
 
     def _purge(self) -> None:
-        horizon = self._clock.now_ms() - int(self.retention_h * 3_600_000)
+        horizon = self._clock.now_ms() - int(self._settings.retention_h * 3_600_000)
         if self._log and self._log[0].at_ms < horizon:
             expired = next((n for n, kept in enumerate(self._log) if kept.at_ms >= horizon), len(self._log))
             self._drop(expired)
@@ -166,19 +167,6 @@ class EventBus:
         self._purged += count
         if self._gate is not None:
             self._gate = max(self._gate, self._purged)
-
-
-class _ReplayIds:
-    """A view of the log as its replay ids, for bisect (whose `key` is not applied to the needle)."""
-
-    def __init__(self, log: list[Retained]) -> None:
-        self._log = log
-
-    def __len__(self) -> int:
-        return len(self._log)
-
-    def __getitem__(self, place: int) -> int:
-        return self._log[place].replay_id
 
 
 def _body(message: Message, replay_id: int) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfsync.simorg.clock import Clock
 from sfsync.simorg.faults import Faults
+from sfsync.simorg.push_settings import PushSettings
 from sfsync.simorg.world import World
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Settings:
+class Settings(PushSettings):
     """What the control API may change while the org runs; every field is checked by its declared type."""
 
     long_poll_s: float = 110.0

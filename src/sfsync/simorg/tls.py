@@ -40,7 +40,9 @@ class JwtFiles:
 def ensure_tls(state_dir: Path) -> TlsFiles:
     """Return the TLS files of *state_dir*, making them if the certificate is missing or about to end."""
     files = TlsFiles(state_dir / "ca.pem", state_dir / "server.pem", state_dir / "server-key.pem")
-    if not all(path.exists() for path in (files.ca_file, files.cert_file, files.key_file)) or _is_ending(files):
+    if not all(path.exists() for path in (files.ca_file, files.cert_file, files.key_file)) or _is_ending(
+        files
+    ):
         state_dir.mkdir(parents=True, exist_ok=True)
         _write_tls(files)
     return files
