@@ -49,13 +49,12 @@ format: $(STAMP) ## Mend what the formatter and the linter can mend alone
 bench: $(STAMP) ## Measure; one JSON line per figure
 	@$(BIN)/python -m tests.bench
 
-COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
-	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-annotate --upgrade
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade
 lock: $(STAMP) ## Pin requirements/*.txt anew (with Python 3.11: the oldest needs the most)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make lock needs a .venv of Python 3.11")'
 	$(COMPILE) --output-file requirements/run.txt pyproject.toml
 	$(COMPILE) --output-file requirements/build.txt requirements/build.in
-	$(COMPILE) --extra dev --constraint requirements/run.txt --constraint requirements/build.txt \
+	$(COMPILE) --extra embedded --extra dev --constraint requirements/run.txt --constraint requirements/build.txt \
 		--output-file requirements/dev.txt pyproject.toml
 
 image: ## Build the container image sfsync:latest
