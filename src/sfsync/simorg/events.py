@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sfsync.simorg.event_shapes import Place, Shape, Shapes, put, whole_body, written
+from sfsync.simorg.history import Change, Commit
 from sfsync.simorg.text_diff import diff_of
-from sfsync.simorg.world import Change, Commit
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Settings
@@ -38,7 +38,8 @@ class Draft:
     sequence: int = 0
     changed_fields: tuple[str, ...] = ()
     body: Mapping[str, Any] | None = None
-    is_skewed: bool = False
+    # Its commit second is one below its siblings' or below its record's LastModifiedDate.
+    is_early: bool = False
 
     def as_gap(self, change_type: str | None = None, record_ids: tuple[str, ...] | None = None) -> "Draft":
         """Return the gap event that stands for this one: a header without body."""
@@ -66,8 +67,10 @@ class Drafter:
         drafts: list[Draft] = []
         budget = self._settings.overflow_at
         too_much: dict[str, None] = {}
+        straddles = any(change.commit_skew_s for change in commit.changes)
         for change in in_announced_order(commit.changes):
-            pieces = self._pieces(change)
+            is_early = straddles and not change.commit_skew_s
+            pieces = self._pieces(change, is_early=is_early or self._chance(self._settings.skew_share))
             budget -= sum(max(len(piece.changed_fields), 1) for piece in pieces)
             if budget < 0:
                 too_much[change.entity] = None
@@ -76,10 +79,9 @@ class Drafter:
         drafts = self._merged(drafts) + [self._overflow(entity) for entity in too_much]
         return [replace(draft, sequence=number) for number, draft in enumerate(drafts, 1)]
 
-    def _pieces(self, change: Change) -> list[Draft]:
+    def _pieces(self, change: Change, *, is_early: bool) -> list[Draft]:
         shape = self._shapes.of(change.entity)
-        skewed = change.commit_skew_s != 0 or self._chance(self._settings.skew_share)
-        draft = Draft(change.entity, (change.record_id,), change.kind, shape.schema_id, is_skewed=skewed)
+        draft = Draft(change.entity, (change.record_id,), change.kind, shape.schema_id, is_early=is_early)
         match change.kind:
             case "CREATE" | "UNDELETE":
                 return [replace(draft, body=whole_body(shape, change.after or {}))]
@@ -92,15 +94,21 @@ class Drafter:
 
     def _update(self, draft: Draft, shape: Shape, change: Change) -> list[Draft]:
         before, after = change.before or {}, change.after or {}
+        # Two changes within a second leave the stamp as it was, and it is announced all the same; automation such
+        # as geocoding moves SystemModstamp alone, and does not announce it.
+        is_stamped = after.get("LastModifiedDate") == after.get("SystemModstamp")
         changed = [
             place
             for place in shape.places
-            if place.field == "LastModifiedDate" or before.get(place.field) != after.get(place.field)
+            if before.get(place.field) != after.get(place.field)
+            or (is_stamped and place.field == "LastModifiedDate")
         ]
+        if not changed:
+            return []
         if self._chance(self._settings.split_share) and len(changed) > 1:
             stamps = [place for place in changed if place.field == "LastModifiedDate"]
             rest = [place for place in changed if place.field != "LastModifiedDate"]
-            return [self._patch(draft, shape, change, part) for part in (stamps, rest)]
+            return [self._patch(draft, shape, change, part) for part in (stamps, rest) if part]
         return [self._patch(draft, shape, change, changed)]
 
     def _patch(self, draft: Draft, shape: Shape, change: Change, changed: Sequence[Place]) -> Draft:
@@ -157,7 +165,7 @@ class Drafter:
         """Return what drafts must share to be merged, commit second included; None if this one stays alone."""
         if draft.change_type not in ("UPDATE", "DELETE") or not self._chance(self._settings.merge_share):
             return None
-        content = (draft.entity, draft.change_type, draft.is_skewed, sorted(draft.changed_fields), draft.body)
+        content = (draft.entity, draft.change_type, draft.is_early, sorted(draft.changed_fields), draft.body)
         return msgspec.json.encode(content, order="sorted")
 
     def _overflow(self, entity: str) -> Draft:
@@ -178,7 +186,7 @@ def encode(draft: Draft, commit: Commit, settings: "Settings", rng: random.Rando
         "changedFields": draft.changed_fields,
         "changeOrigin": "" if draft.change_type.startswith("GAP_") else commit.origin,
         "transactionKey": commit.transaction_key,
-        "commitTimestamp": commit_ms(commit.committed_at) - 1_000 * draft.is_skewed,
+        "commitTimestamp": commit_ms(commit.committed_at) - 1_000 * draft.is_early,
         "recordIds": draft.record_ids,
     }
     payload: dict[str, Any] = {"ChangeEventHeader": header, **(draft.body or {})}

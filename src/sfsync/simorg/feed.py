@@ -13,7 +13,7 @@ import msgspec
 from sfsync.simorg.bus import Message
 from sfsync.simorg.event_shapes import Shapes
 from sfsync.simorg.events import EVENT_BYTES_MAX, OVERFLOW_ID, Draft, Drafter, encode
-from sfsync.simorg.world import Commit
+from sfsync.simorg.history import Commit
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
