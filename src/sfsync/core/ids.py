@@ -38,7 +38,7 @@ def checksum(id15: str) -> str:
     return suffix
 
 
-def record_id(text: str) -> RecordId:
+def record_id(text: object) -> RecordId:
     """Return *text* as an 18-character id.
 
     Raises `ValueError` when it is no id, or when its checksum does not fit (an id that was case-folded).
