@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from sfsync.simorg.schema import EntityDef, FieldDef, Schema
+from sfsync.simorg.values import zulu_datetime
 
 NEVER_ANNOUNCED = frozenset(
     {
@@ -97,7 +98,7 @@ def put(body: dict[str, Any], place: Place, value: object) -> None:
 def written(value: object, *, is_double: bool) -> object:
     """Return *value* as change events write it: datetimes with milliseconds and Z, doubles as Java prints them."""
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+        return zulu_datetime(value)
     if isinstance(value, date):
         return value.isoformat()
     if is_double and isinstance(value, int | float) and not isinstance(value, bool):

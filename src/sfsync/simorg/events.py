@@ -17,6 +17,7 @@ import msgspec
 
 from sfsync.simorg.event_shapes import Place, Shape, Shapes, put, whole_body, written
 from sfsync.simorg.history import Change, Commit
+from sfsync.simorg.ids import KEY_PREFIXES
 from sfsync.simorg.text_diff import diff_of
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ class Drafter:
                 drafts += pieces
         drafts = self._merged(drafts) + [self._overflow(entity) for entity in too_much]
         return [replace(draft, sequence=number) for number, draft in enumerate(drafts, 1)]
+
+    def wildcard(self, entity: str) -> Draft:
+        """Return the event that stands for any number of changed records of *entity*."""
+        schema_id = self._shapes.of(entity).schema_id
+        return Draft(entity, wildcard_ids(entity), "GAP_UPDATE", schema_id, sequence=1)
 
     def _pieces(self, change: Change, *, is_early: bool) -> list[Draft]:
         shape = self._shapes.of(change.entity)
@@ -173,6 +179,11 @@ class Drafter:
 
     def _chance(self, share: float) -> bool:
         return share > 0 and self._rng.random() < share
+
+
+def wildcard_ids(entity: str) -> tuple[str, ...]:
+    """Return the record ids of an event about all records of *entity*: its key prefix and a star."""
+    return (f"{KEY_PREFIXES[entity]}*",)
 
 
 def encode(draft: Draft, commit: Commit, settings: "Settings", rng: random.Random) -> bytes:

@@ -12,8 +12,9 @@ import msgspec
 
 from sfsync.simorg.bus import Message
 from sfsync.simorg.event_shapes import Shapes
-from sfsync.simorg.events import EVENT_BYTES_MAX, OVERFLOW_ID, Draft, Drafter, encode
+from sfsync.simorg.events import EVENT_BYTES_MAX, OVERFLOW_ID, Draft, Drafter, encode, wildcard_ids
 from sfsync.simorg.history import Commit
+from sfsync.simorg.schema import FieldDef
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
@@ -34,6 +35,17 @@ class Feed:
         messages = [self._message(draft, commit) for draft in self._faulted(drafts)]
         self._org.bus.publish([message for message in messages if message is not None])
 
+    def announce_schema(self, entity: str, action: str, _field: FieldDef) -> None:
+        """Publish what a retyped field announces: any record of *entity* may have lost a value."""
+        if action != "retype" or entity not in self._org.settings.cdc_entities:
+            return
+        world, now = self._org.world, self._org.clock.now()
+        key = f"0Mc{self._rng.getrandbits(60):015X}"
+        commit = Commit(world.number, key, now, now, world.user_id, "", ())
+        draft = self._drafter.wildcard(entity)
+        payload = encode(draft, commit, self._org.settings, self._rng)
+        self._org.bus.publish([Message(entity, draft.record_ids, draft.schema_id, payload)])
+
     def _faulted(self, drafts: list[Draft]) -> list[Draft]:
         """Return *drafts* with the planted gaps, wildcards and overflows in their places."""
         faults = self._org.faults
@@ -48,7 +60,7 @@ class Feed:
                 kept = [other for other in kept if other.entity != draft.entity]
                 kept.append(draft.as_gap("GAP_OVERFLOW", (OVERFLOW_ID,)))
             elif faults.take("wildcard", subject):
-                kept.append(draft.as_gap("GAP_UPDATE", (f"{draft.record_ids[0][:3]}*",)))
+                kept.append(draft.as_gap("GAP_UPDATE", wildcard_ids(draft.entity)))
             elif faults.take("gap", subject):
                 kept.append(draft.as_gap())
             else:
