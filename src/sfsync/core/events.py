@@ -63,11 +63,13 @@ class ChangeEvent:
 
     `fields` is flat, by REST name; None means set to null. `missing` names fields that changed but whose
     value did not come: a diff, a hidden field, a shape that has no flat reading. They are never null.
+    `cleaned` counts the texts that no database can hold and that were mended (`jsontext`).
     """
 
     header: Header
     fields: Mapping[str, Value]
     missing: frozenset[str] = frozenset()
+    cleaned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

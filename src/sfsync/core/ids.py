@@ -8,6 +8,7 @@ Source: Salesforce "ID Field Type"; key prefixes from the object reference.
 from __future__ import annotations
 
 import re
+import string
 from enum import StrEnum
 from typing import NewType
 
@@ -15,6 +16,11 @@ RecordId = NewType("RecordId", str)
 
 OVERFLOW_ID = "000000000000000AAA"
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+# Five letters' case, as a text of "1" for upper case, stands for one letter; its first place counts least.
+_CASE = str.maketrans(
+    {char: "1" if char in string.ascii_uppercase else "0" for char in string.ascii_letters + string.digits}
+)
+_LETTERS = {f"{bits:05b}"[::-1]: letter for bits, letter in enumerate(_ALPHABET)}
 _ID = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
 
 
@@ -31,11 +37,8 @@ PREFIXES = {"00Q": Entity.LEAD, "003": Entity.CONTACT, "001": Entity.ACCOUNT}
 
 def checksum(id15: str) -> str:
     """Return the three characters that make a 15-character id safe against case folding."""
-    suffix = ""
-    for start in (0, 5, 10):
-        bits = sum(1 << place for place, char in enumerate(id15[start : start + 5]) if "A" <= char <= "Z")
-        suffix += _ALPHABET[bits]
-    return suffix
+    case = id15.translate(_CASE)
+    return _LETTERS[case[:5]] + _LETTERS[case[5:10]] + _LETTERS[case[10:]]
 
 
 def record_id(text: object) -> RecordId:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -20,7 +21,7 @@ from ..errors import ConfigError
 from .ids import Entity
 from .mapping_file import MappedColumn, MappingFile, Role
 from .standard_fields import STANDARD_TYPES, UNANNOUNCED
-from .values import TYPES, value_type_name
+from .values import TYPES, Reader, value_type_name
 
 STRUCTURAL: Mapping[Entity, tuple[str, ...]] = {
     Entity.LEAD: ("IsConverted", "ConvertedContactId", "ConvertedAccountId", "ConvertedDate"),
@@ -32,6 +33,7 @@ STRUCTURAL: Mapping[Entity, tuple[str, ...]] = {
 READ_ONLY = ("Id", "IsDeleted", "MasterRecordId", "SystemModstamp")
 """Fields of every read that no event carries; sfsync keeps them in columns of its own."""
 
+_CUSTOM_COMPONENT = re.compile(r"(\w+)__[A-Za-z]+__s", re.ASCII)
 _DESCRIBE = Mapping[str, Mapping[str, Any]]
 
 
@@ -56,22 +58,41 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class EntityPlan:
-    """What sfsync reads of one entity: mapped and structural fields, by name."""
+    """What sfsync reads of one entity: mapped and structural fields, by name.
+
+    Derived once, because every event and every row needs them: `readers` by field name, and `components`,
+    the fields that belong to a custom compound, by its name (`Site__c`: `Site__Latitude__s`, ...).
+    """
 
     entity: Entity
     fields: Mapping[str, SourceField]
-    announced: frozenset[str] = field(init=False)
-    unannounced: frozenset[str] = field(init=False)
+    announced: frozenset[str] = field(init=False, repr=False, compare=False)
+    unannounced: frozenset[str] = field(init=False, repr=False, compare=False)
+    readers: Mapping[str, Reader] = field(init=False, repr=False, compare=False)
+    components: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         announced = frozenset(name for name, source in self.fields.items() if source.announced)
+        readers = {name: TYPES[source.type].read for name, source in self.fields.items()}
         object.__setattr__(self, "announced", announced)
         object.__setattr__(self, "unannounced", frozenset(self.fields) - announced)
+        object.__setattr__(self, "readers", readers)
+        object.__setattr__(self, "components", _group_components(self.fields))
 
     @property
     def select(self) -> tuple[str, ...]:
         """The fields of a SOQL query that reads whole records, in a stable order."""
         return (*READ_ONLY, *sorted(self.fields))
+
+
+def _group_components(names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    groups: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        shape = _CUSTOM_COMPONENT.fullmatch(name)
+        if shape is not None:
+            compound = f"{shape[1]}__c"
+            groups[compound] = (*groups.get(compound, ()), name)
+    return groups
 
 
 @dataclass(frozen=True, slots=True)
