@@ -38,7 +38,9 @@ EVENTS: Mapping[str, EventSpec] = {
     # daemon
     "daemon.started": _spec("info", "version org pid", "The process is up and will now take leadership."),
     "daemon.stopped": _spec("info", "reason duration_s", "The process leaves; everything committed stays committed."),
-    "daemon.failed": _spec("error", "error", "The process ends because a part of it failed; a supervisor restarts it."),
+    "daemon.failed": _spec(
+        "error", "error where", "The process ends because a part of it failed; `where` is the line of ours it came from."
+    ),
     "daemon.signal.received": _spec("info", "signal", "An operator's signal arrived."),
     "daemon.config.reloaded": _spec("info", "changed", "SIGHUP: the configuration was read again and is in force."),
     "daemon.config.refused": _spec("error", "error", "SIGHUP: the new configuration is faulty; the old one stays."),

@@ -8,12 +8,15 @@ its own, so that no repr, log line or traceback can show it by accident.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Secret
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from . import rules
+
+if TYPE_CHECKING:
+    from ..salesforce.auth import Credentials
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Days = Annotated[int, Field(ge=1, le=3650)]
@@ -226,3 +229,9 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take only what `load_settings` read: the process environment is no hidden second way in."""
         return (init_settings,)
+
+    def credentials(self) -> Credentials:
+        """Return what the chosen flow logs in with."""
+        from .credentials import credentials  # noqa: PLC0415 - only who logs in pays for importing HTTP and TLS
+
+        return credentials(self.salesforce)

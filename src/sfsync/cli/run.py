@@ -1,0 +1,48 @@
+"""`sfsync run`: the daemon, from settings to exit code.
+
+Why: this is the last line of defence. Whatever ends the daemon is logged once, without text that others chose,
+and becomes the exit code by which a supervisor knows whether to restart. A core dump would hold tokens and
+personal data, so none is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import resource
+import sys
+
+import structlog
+
+from .. import daemon
+from ..config import find_file, load_settings
+from ..log import configure_logging, describe_error
+from .exits import exit_code
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the daemon until it is stopped; return its exit code."""
+    settings = load_settings(arguments.config, os.environ)
+    configure_logging(level=settings.log.level, pretty=settings.log.pretty)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        return asyncio.run(daemon.run(settings, config_path=find_file(arguments.config, os.environ)))
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        structlog.get_logger().error("daemon.failed", error=describe_error(error), where=_where(error))
+        if sys.stderr.isatty():
+            print(f"sfsync: {describe_error(error)}", file=sys.stderr)
+        return exit_code(error)
+
+
+def _where(error: BaseException) -> str:
+    """Name the innermost line of ours that the first error of *error* passed through; values are left out."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    place, step = "", error.__traceback__
+    while step is not None:
+        module = str(step.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] == __name__.partition(".")[0]:
+            place = f"{module}:{step.tb_lineno}"
+        step = step.tb_next
+    return place
