@@ -1,0 +1,1 @@
+"""The room that talks to Postgres: schema, apply, position, leadership."""

@@ -28,6 +28,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TextIO
 
 from ..errors import ConfigError
 
@@ -105,6 +106,10 @@ class _Server:
         return self.directory / "data"
 
     @property
+    def log(self) -> Path:
+        return self.directory / "log"
+
+    @property
     def password(self) -> str:
         return (self.directory / "password").read_text()
 
@@ -125,23 +130,23 @@ class _Server:
     def start(self) -> int:
         """Start on the port of last time if it is free, else on any; return the port.
 
-        Tried again because a free port may be taken before the server binds it, and because the backends
-        of a killed server need a moment to notice and let go of the shared memory.
+        Tried again if the port was taken before the server could bind it, and if a server was killed here:
+        its backends need a moment to notice and let go of the shared memory.
         """
+        killed = (self.data_directory / "postmaster.pid").exists()
         port = _free_port(self._last_port())
-        log = self.directory / "log"
         for attempt in range(1, START_ATTEMPTS + 1):
-            _give_away(log, "")
+            _give_away(self.log, "")
             try:
-                self._pg_ctl("start", "-t", str(PATIENCE_S), "-l", str(log), "-o", self._options(port))
+                self._pg_ctl("start", "-t", str(PATIENCE_S), "-l", str(self.log), "-o", self._options(port))
             except ConfigError as error:
-                if attempt == START_ATTEMPTS:
-                    tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+                free_port = _free_port(port)
+                if attempt == START_ATTEMPTS or not (killed or free_port != port):
                     raise ConfigError(
-                        f"the embedded Postgres in {self.directory} does not start:\n{tail}"
+                        f"no Postgres starts in {self.directory}: {self._log_tail()}"
                     ) from error
+                port = free_port
                 time.sleep(0.25 * attempt)
-                port = _free_port(port)
             else:
                 break
         (self.directory / "port").write_text(str(port))
@@ -168,6 +173,9 @@ class _Server:
             return int((self.directory / "port").read_text())
         except (OSError, ValueError):
             return 0
+
+    def _log_tail(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-10:])
 
     def _options(self, port: int) -> str:
         short_enough = len(os.fsencode(self.directory)) <= SOCKET_DIRECTORY_BYTES_MAX
@@ -249,24 +257,25 @@ def _choose(data_directory: Path) -> PgBinaries:
     )
 
 
-@contextmanager
-def _sole_use(directory: Path) -> Iterator[None]:
-    """Make the directory the server's, and hold it: two launchers would stop each other's server."""
+def _sole_use(directory: Path) -> TextIO:
+    """Make the directory the server's and hold it until the file is closed: two launchers would fight."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.geteuid() == 0:
             _make_unprivileged(directory)
-        with (directory / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError as error:
-        raise ConfigError(
-            f"another process runs the embedded Postgres in {directory}: name another one"
-        ) from error
+        lock = (directory / "lock").open("a")
     except PermissionError as error:
         raise ConfigError(
             f"{error.filename} belongs to another user: name a directory of your own"
         ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise ConfigError(
+            f"another process runs the embedded Postgres in {directory}: name another one"
+        ) from error
+    return lock
 
 
 def _make_unprivileged(directory: Path) -> None:

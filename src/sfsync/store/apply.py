@@ -1,0 +1,482 @@
+"""Make a batch of commands true, with the progress of whoever read them, in one transaction.
+
+Why: a position that is committed with its effect cannot run ahead of it. So cancelling or dying at any await is
+safe: either everything of a batch is there or nothing, and what is delivered again changes nothing. Delivery
+is at least once, apply is idempotent, and the pair is exactly once in effect.
+
+The batch's records are loaded, the ordering rule is run on them in memory (`core/order.py`; there is only one
+writer, and the epoch row is held), and the results are written set by set. Rejected: the rule as SQL guards,
+which measured faster for blind partial updates, but cannot say *ambiguous*, and was wrong in every model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import asyncpg
+import structlog
+
+from ..core.commands import Absence, Cause, Command, RecordCommand, Resweep, Snapshot
+from ..core.events import Position
+from ..core.ids import Entity, RecordId
+from ..core.mapping import BoundMapping
+from ..core.order import Clocks, Mark, MirrorRow, Verdict, fold, mark, schedule
+from ..errors import PoisonError, StoreError
+from .database import Database, store_errors
+from .grouping import Regrouping, Touched, regroup_touched
+from .leadership import Leadership, refuse_if_fenced
+from .projection import Projection, compose
+from .staging import encode_fields, staging_row, write_rows
+
+_log = structlog.get_logger()
+_PARKED_MIN, _PARKED_SHARE = 20, 0.10
+
+Progress = Callable[[asyncpg.Connection], Awaitable[None]]
+"""What else a batch commits: a position, a watermark, a certificate. Runs last in the apply transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that could not be decoded, without any of its values."""
+
+    reason: str
+    entity: str | None = None
+    record_id: RecordId | None = None
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Commands to apply together. `heard_ms` is the org's time when they were learned.
+
+    `origin` goes to the change feed: event, sweep, backfill, refetch, pull. With `refetched` the reads were
+    made because their records are dirty, and count as attempts.
+    """
+
+    commands: Sequence[Command]
+    origin: str
+    heard_ms: int
+    progress: Progress | None = None
+    dead_letters: Sequence[DeadLetter] = ()
+    refetched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One row that a read had to change: what was wrong with it, and the stamp of what was missed."""
+
+    entity: Entity
+    record_id: RecordId
+    reason: str
+    modstamp_ms: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a batch did: verdicts per command, repairs by reads, rows changed in crm, records parked."""
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    repairs: list[Repair] = field(default_factory=list)
+    people_changed: int = 0
+    companies_changed: int = 0
+    marked: int = 0
+    parked: int = 0
+
+    @property
+    def changed(self) -> int:
+        return self.people_changed + self.companies_changed
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """One record of the batch: the row the rule works on, and what the store knows of its identity."""
+
+    row: MirrorRow
+    was_known: bool
+    was_complete: bool
+    was_deleted: bool
+    master_before: str | None
+    own_id: int | None
+    subject_id: int | None
+    is_linked: bool
+    is_converted: bool
+    hold: bool = False
+
+
+class Applier:
+    """The one writer of an org. `apply` MUST NOT be called concurrently."""
+
+    def __init__(
+        self,
+        database: Database,
+        leadership: Leadership,
+        mapping: BoundMapping,
+        *,
+        clocks: Clocks = Clocks(),  # noqa: B008 - a frozen value
+        other_half_wait_s: float = 5.0,
+    ) -> None:
+        self._database = database
+        self._leadership = leadership
+        self._mapping = mapping
+        self._projection: Projection = compose(mapping, database.schemas)
+        self._clocks = clocks
+        self._other_half_wait_s = other_half_wait_s
+
+    @property
+    def org(self) -> str:
+        return self._leadership.org
+
+    async def apply(self, batch: Batch) -> Outcome:
+        """Apply *batch* and its progress atomically.
+
+        Raises `FencedError`, `PositionError`, `PoisonError`, `StoreUnavailableError`; then nothing of it is
+        there. Cancellation: rolls back, so the batch will be delivered again.
+        """
+        try:
+            return await self._apply(batch, bisect=False)
+        except StoreError as error:
+            if type(error) is not StoreError:
+                raise
+            # A row cannot be stored. Find out which one; the others must not wait for it.
+            return await self._apply(batch, bisect=True)
+
+    async def release_held(self) -> int:
+        """Project what waited for its other half longer than it may; return how many records were released."""
+        async with self._database.transaction() as connection:
+            await refuse_if_fenced(connection, self._database, self._leadership)
+            rows = await connection.fetch(self._database.sql("load_held_due"), self.org)
+            if rows:
+                outcome = Outcome()
+                held = [
+                    (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True))
+                    for row in rows
+                ]
+                await self._project(connection, held, "event", outcome)
+                await self._notify(connection, outcome)
+        return len(rows)
+
+    async def _apply(self, batch: Batch, *, bisect: bool) -> Outcome:
+        outcome = Outcome()
+        async with self._database.transaction() as connection:
+            await refuse_if_fenced(connection, self._database, self._leadership)
+            loaded = await self._load(connection, [c for c in batch.commands if not isinstance(c, Resweep)])
+            self._fold(batch, loaded, outcome)
+            if bisect:
+                await self._write_bisected(connection, batch, list(loaded.values()), outcome)
+            else:
+                await self._write(connection, list(loaded.values()), batch.origin, outcome)
+            await self._write_marks(connection, batch, loaded.values(), outcome)
+            await self._write_asides(connection, batch)
+            if batch.progress:
+                await batch.progress(connection)
+            await self._notify(connection, outcome)
+        return outcome
+
+    # Load and decide ---------------------------------------------------------------------------------
+
+    async def _load(
+        self, connection: asyncpg.Connection, commands: Sequence[RecordCommand]
+    ) -> dict[RecordId, _Loaded]:
+        entities = {command.record_id: command.entity for command in commands}
+        if not entities:
+            return {}
+        reads = {c.record_id: c for c in commands if isinstance(c, Snapshot)}
+        if reads:
+            rows = await self._fetch_compared(connection, entities, reads)
+        else:
+            rows = await connection.fetch(self._database.sql("load_records"), self.org, list(entities))
+        return {row["id"]: _loaded(row, entities[row["id"]]) for row in rows}
+
+    async def _fetch_compared(
+        self,
+        connection: asyncpg.Connection,
+        entities: dict[RecordId, Entity],
+        reads: dict[RecordId, Snapshot],
+    ) -> list[asyncpg.Record]:
+        ordered = [reads.get(record_id) for record_id in entities]
+        return await connection.fetch(
+            self._database.sql("load_read_records"),
+            self.org,
+            list(entities),
+            [encode_fields(read.fields) if read else None for read in ordered],
+            [read.is_deleted if read else None for read in ordered],
+            [read.master_record_id if read else None for read in ordered],
+        )
+
+    def _fold(self, batch: Batch, loaded: dict[RecordId, _Loaded], outcome: Outcome) -> None:
+        for command in batch.commands:
+            if isinstance(command, Resweep):
+                continue
+            record = loaded[command.record_id]
+            announced = self._mapping.plans[command.entity].announced
+            verdict = fold(record.row, command, announced, self._clocks, batch.heard_ms)
+            outcome.verdicts[verdict] += 1
+            if verdict is Verdict.REPAIRED and isinstance(command, Snapshot):
+                outcome.repairs.append(_repair(record, command))
+        for record in loaded.values():
+            converts_now = bool(record.row.over.get("ConvertedContactId")) and not record.is_converted
+            record.hold = record.row.maybe_merged or (converts_now and not record.row.set_by_read)
+
+    # Write -------------------------------------------------------------------------------------------
+
+    async def _write(
+        self, connection: asyncpg.Connection, records: Sequence[_Loaded], origin: str, outcome: Outcome
+    ) -> None:
+        changed = [record for record in records if record.row.changed]
+        if not changed:
+            return
+        await self._assign_ids(connection, changed)
+        statements = []
+        if any(record.was_known for record in changed):
+            statements.append(self._database.sql("update_records"))
+        if not all(record.was_known for record in changed):
+            statements.append(self._database.sql("insert_records"))
+        rows = [staging_row(r.row, was_known=r.was_known, own_id=r.own_id, hold=r.hold) for r in changed]
+        await write_rows(connection, statements, rows, self.org, self._other_half_wait_s)
+        await self._project(connection, [(r.row.entity, _touched(r)) for r in changed], origin, outcome)
+        await self._mark_relatives(connection, changed)
+
+    async def _assign_ids(self, connection: asyncpg.Connection, changed: Sequence[_Loaded]) -> None:
+        """Give an own id to each record that is live for the first time."""
+        nameless = [r for r in changed if r.own_id is None and r.row.complete and not r.row.is_deleted]
+        if nameless:
+            rows = await connection.fetch(self._database.sql("reserve_ids"), len(nameless))
+            for record, row in zip(nameless, rows, strict=True):
+                record.own_id = row["nextval"]
+                record.subject_id = record.subject_id or record.own_id
+
+    async def _project(
+        self,
+        connection: asyncpg.Connection,
+        touched: Sequence[tuple[Entity, Touched]],
+        origin: str,
+        outcome: Outcome,
+    ) -> None:
+        """Bring companies, then people, up to date; people follow a company whose id changed."""
+        accounts = [t for entity, t in touched if entity is Entity.ACCOUNT]
+        people = {t.record_id: t for entity, t in touched if entity is not Entity.ACCOUNT}
+        if accounts:
+            companies = await regroup_touched(connection, self._database, self.org, accounts)
+            outcome.companies_changed += await self._project_rows(connection, "companies", companies, origin)
+            if companies.moved:
+                children = await connection.fetch(
+                    self._database.sql("find_children"), self.org, companies.moved
+                )
+                for row in children:
+                    people.setdefault(
+                        row["id"], Touched(row["id"], row["subject_id"], is_linked=row["grouped"])
+                    )
+        if people:
+            persons = await regroup_touched(connection, self._database, self.org, list(people.values()))
+            outcome.people_changed += await self._project_rows(connection, "people", persons, origin)
+
+    async def _project_rows(
+        self, connection: asyncpg.Connection, table: str, rows: Regrouping, origin: str
+    ) -> int:
+        changed = 0
+        if rows.subject_ids:
+            leads = [rows.leads] if table == "people" else []
+            statement = self._projection.people if table == "people" else self._projection.companies
+            changed += await connection.fetchval(
+                statement, self.org, origin, rows.subject_ids, rows.speakers, *leads
+            )
+        if rows.merged:
+            statement = (
+                self._projection.merged_people if table == "people" else self._projection.merged_companies
+            )
+            ids, into = zip(*rows.merged, strict=True)
+            changed += await connection.fetchval(statement, self.org, origin, list(ids), list(into))
+        return changed
+
+    async def _mark_relatives(self, connection: asyncpg.Connection, changed: Sequence[_Loaded]) -> None:
+        """Distrust contacts whose account was deleted, merged or restored: their own change may be silent."""
+        accounts = [r.row.record_id for r in changed if r.row.entity is Entity.ACCOUNT and r.row.turned_ms]
+        if accounts:
+            await connection.execute(
+                self._database.sql("mark_children"), self.org, accounts, self._clocks.settle_ms
+            )
+        contacts = [r.row.record_id for r in changed if _may_be_orphan(r)]
+        if contacts:
+            await connection.execute(
+                self._database.sql("mark_orphans"), self.org, contacts, self._clocks.settle_ms
+            )
+
+    async def _write_marks(
+        self,
+        connection: asyncpg.Connection,
+        batch: Batch,
+        records: Sequence[_Loaded] | object,
+        outcome: Outcome,
+    ) -> None:
+        upserts, ended = [], []
+        attempted = (
+            {c.record_id for c in batch.commands if isinstance(c, Snapshot | Absence)}
+            if batch.refetched
+            else set()
+        )
+        for record in records:  # type: ignore[attr-defined]
+            row = record.row
+            if row.mark is None and row.marked:
+                ended.append(row.record_id)
+            elif row.mark is not None and (row.marked or row.record_id in attempted):
+                schedule(row.mark, self._clocks, batch.heard_ms, attempted=row.record_id in attempted)
+                upserts.append(_mark_row(row, row.mark))
+        if upserts:
+            arrays = [list(column) for column in zip(*upserts, strict=True)]
+            await connection.execute(self._database.sql("upsert_dirty"), self.org, *arrays)
+        if ended:
+            await connection.execute(self._database.sql("delete_dirty"), self.org, ended)
+            await connection.execute(self._database.sql("delete_dead_letters"), self.org, ended)
+        outcome.marked = len(upserts)
+
+    async def _write_asides(self, connection: asyncpg.Connection, batch: Batch) -> None:
+        resweeps = [c for c in batch.commands if isinstance(c, Resweep)]
+        if resweeps:
+            await connection.execute(
+                self._database.sql("insert_resweeps"),
+                self.org,
+                [str(c.entity) for c in resweeps],
+                [c.in_full for c in resweeps],
+                [c.commit_ms + self._clocks.settle_ms for c in resweeps],
+                [c.reason for c in resweeps],
+            )
+        await self._park(connection, batch.dead_letters)
+
+    async def _park(self, connection: asyncpg.Connection, letters: Sequence[DeadLetter]) -> None:
+        if letters:
+            await connection.execute(
+                self._database.sql("insert_dead_letters"),
+                self.org,
+                [letter.entity for letter in letters],
+                [letter.record_id for letter in letters],
+                [letter.reason for letter in letters],
+                [letter.position for letter in letters],
+            )
+
+    async def _notify(self, connection: asyncpg.Connection, outcome: Outcome) -> None:
+        if outcome.changed:
+            await connection.execute(self._database.sql("notify_change"), self.org)
+
+    # Poison ------------------------------------------------------------------------------------------
+
+    async def _write_bisected(
+        self, connection: asyncpg.Connection, batch: Batch, records: Sequence[_Loaded], outcome: Outcome
+    ) -> None:
+        """Write what can be written; park each record that cannot. Raises `PoisonError` when that is too many."""
+        parked_max = max(_PARKED_MIN, _PARKED_SHARE * len(records))
+        pending = [list(records)]
+        while pending:
+            part = pending.pop()
+            try:
+                with store_errors():
+                    async with connection.transaction():
+                        await self._write(connection, part, batch.origin, outcome)
+            except StoreError as error:
+                if type(error) is not StoreError:
+                    raise
+                if len(part) > 1:
+                    middle = len(part) // 2
+                    pending += [part[:middle], part[middle:]]
+                    continue
+                outcome.parked += 1
+                if outcome.parked > parked_max:
+                    _log.error("store.batch.poisoned", parked=outcome.parked, records=len(records))
+                    raise PoisonError(
+                        f"{outcome.parked} of {len(records)} records cannot be stored"
+                    ) from error
+                await self._park_record(connection, part[0], batch, error)
+
+    async def _park_record(
+        self, connection: asyncpg.Connection, record: _Loaded, batch: Batch, error: StoreError
+    ) -> None:
+        row = record.row
+        reason = str(error)
+        _log.error("store.record.parked", record_id=row.record_id, entity=str(row.entity), reason=reason)
+        mark(row, Cause.POISON, max(batch.heard_ms, row.seen_to_ms))
+        await self._park(connection, [DeadLetter(reason, str(row.entity), row.record_id)])
+
+
+def _loaded(row: asyncpg.Record, entity: Entity) -> _Loaded:
+    known = row["complete"] is not None
+    mirror = MirrorRow(entity, row["id"])
+    if known:
+        mirror = MirrorRow(
+            entity,
+            row["id"],
+            known=True,
+            complete=row["complete"],
+            is_deleted=row["is_deleted"],
+            master_record_id=row["master_record_id"],
+            set_by_read=row["set_by_read"],
+            seen_from_ms=row["seen_from_ms"],
+            seen_to_ms=row["seen_to_ms"],
+            last_commit_ms=row["last_commit_ms"],
+            modstamp_ms=row["modstamp_ms"],
+            unseen_since_ms=row["unseen_since_ms"],
+            equals_read=bool(row["equal"]),
+        )
+    if row["causes"] is not None:
+        mirror.mark = Mark(
+            causes={Cause(cause) for cause in row["causes"]},
+            since_ms=row["since_ms"],
+            touched=set(row["touched"]),
+            image_touched=row["image_touched"],
+            attempts=row["attempts"],
+            next_try_ms=row["next_try_ms"],
+        )
+    return _Loaded(
+        row=mirror,
+        was_known=known,
+        was_complete=bool(row["complete"]),
+        was_deleted=bool(row["is_deleted"]),
+        master_before=row["master_record_id"],
+        own_id=row["own_id"],
+        subject_id=row["subject_id"],
+        is_linked=bool(row["grouped"]) or bool(row["held"]) or row["converted_contact_id"] is not None,
+        is_converted=row["converted_contact_id"] is not None,
+    )
+
+
+def _touched(record: _Loaded) -> Touched:
+    row = record.row
+    edge_changed = row.master_record_id != record.master_before or bool(row.over.get("ConvertedContactId"))
+    return Touched(
+        record_id=row.record_id,
+        subject_id=record.subject_id,
+        is_linked=record.is_linked or record.hold or edge_changed,
+        may_be_linked=not record.was_known or record.was_complete != row.complete,
+    )
+
+
+def _may_be_orphan(record: _Loaded) -> bool:
+    row = record.row
+    if row.entity is not Entity.CONTACT or row.is_deleted:
+        return False
+    return not record.was_known or record.was_deleted or "AccountId" in row.over or "AccountId" in row.under
+
+
+def _repair(record: _Loaded, read: Snapshot) -> Repair:
+    if not record.was_known:
+        reason = "missing"
+    elif not record.was_complete:
+        reason = "incomplete"
+    elif record.was_deleted != read.is_deleted:
+        reason = "deleted" if read.is_deleted else "undeleted"
+    else:
+        reason = "stale"
+    return Repair(read.entity, read.record_id, reason, read.modstamp_ms)
+
+
+def _mark_row(row: MirrorRow, row_mark: Mark) -> tuple[object, ...]:
+    return (
+        row.record_id,
+        str(row.entity),
+        ",".join(sorted(row_mark.causes)),
+        row_mark.since_ms,
+        ",".join(sorted(row_mark.touched)),
+        row_mark.image_touched,
+        row_mark.attempts,
+        row_mark.next_try_ms,
+    )

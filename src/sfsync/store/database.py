@@ -1,0 +1,169 @@
+"""The way to Postgres: one small pool, fixed session settings, and the translation of driver errors.
+
+Why: asyncpg's classes and SQLSTATEs are read here and nowhere else, so that the rest of sfsync reacts to
+"away" (retry), "not what we need" (stop) and "this row cannot be stored" (park it), never to message texts.
+Source: PostgreSQL Appendix A, "Error Codes".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from ..errors import SchemaError, StoreError, StoreUnavailableError
+from .sql import Schemas, load
+
+_RETRYABLE_CLASSES = ("08", "53", "57")
+_RETRYABLE_CODES = frozenset({"25006", "40001", "40P01", "55P03", "58030", "25P03", "XX000"})
+_SCHEMA_CODES = frozenset({"42703", "42804", "42P01", "42501", "42883", "3F000", "3D000", "42704", "22P05"})
+_AWAY_BY_STATE_PREFIX = "28"
+SERVER_VERSION_MIN = 15
+
+
+def store_error(error: BaseException) -> StoreError | None:
+    """Return our error for one of the driver's; None when *error* is not about Postgres."""
+    if isinstance(error, asyncpg.PostgresError):
+        code = error.sqlstate or ""
+        text = f"Postgres answered SQLSTATE {code} ({type(error).__name__})"
+        if code[:2] in _RETRYABLE_CLASSES or code in _RETRYABLE_CODES:
+            return StoreUnavailableError(text, sqlstate=code)
+        if code in _SCHEMA_CODES or code.startswith(_AWAY_BY_STATE_PREFIX):
+            return SchemaError(text + _missing(error), sqlstate=code)
+        return StoreError(text + _missing(error), sqlstate=code)
+    if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError):
+        return StoreUnavailableError(f"the connection to Postgres failed ({type(error).__name__})")
+    return None
+
+
+def _missing(error: asyncpg.PostgresError) -> str:
+    """Name the constraint, column or table at fault; never the detail, which quotes the row."""
+    for kind in ("constraint_name", "column_name", "table_name"):
+        name = getattr(error, kind, None)
+        if name:
+            return f", {kind.removesuffix('_name')} {name}"
+    return ""
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Translate the driver's errors into ours; the only place that reads SQLSTATEs."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        translated = store_error(error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """Where the store is and how patient we are with it."""
+
+    dsn: str
+    schemas: Schemas = field(default_factory=Schemas)
+    statement_timeout_s: float = 60.0
+    lock_timeout_s: float = 10.0
+    connect_timeout_s: float = 10.0
+
+
+class Database:
+    """An open pool; `async with database.transaction() as connection` is the only way to write."""
+
+    def __init__(self, pool: asyncpg.Pool, options: StoreOptions) -> None:
+        self._pool = pool
+        self.options = options
+
+    @property
+    def schemas(self) -> Schemas:
+        return self.options.schemas
+
+    def sql(self, name: str) -> str:
+        """Return the statement of `sql/<name>.sql` with this installation's schema names."""
+        return load(name, self.schemas)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """Run a block in one transaction; errors come out translated.
+
+        Cancellation: rolls back, unless COMMIT was already sent; then the outcome is what the position says.
+        """
+        with store_errors():
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
+
+    async def fetch(self, name: str, *values: object) -> list[asyncpg.Record]:
+        """Run `sql/<name>.sql` outside a transaction and return its rows."""
+        with store_errors():
+            return await self._pool.fetch(self.sql(name), *values)
+
+    async def execute(self, name: str, *values: object) -> int:
+        """Run `sql/<name>.sql` outside a transaction and return the number of rows it touched."""
+        with store_errors():
+            return row_count(await self._pool.execute(self.sql(name), *values))
+
+    async def connect_alone(self) -> asyncpg.Connection:
+        """Open a connection outside the pool, for leadership and for LISTEN; the caller closes it."""
+        with store_errors():
+            return await asyncpg.connect(**_connect_arguments(self.options))
+
+
+def row_count(status: str) -> int:
+    """Read the row count from a command's status, for example `UPDATE 3`."""
+    return int(status.rpartition(" ")[2])
+
+
+def _connect_arguments(options: StoreOptions) -> dict[str, object]:
+    settings: Mapping[str, str] = {
+        "application_name": "sfsync",
+        "search_path": "pg_catalog",
+        "statement_timeout": str(round(options.statement_timeout_s * 1000)),
+        "lock_timeout": str(round(options.lock_timeout_s * 1000)),
+        "idle_in_transaction_session_timeout": str(round(options.statement_timeout_s * 1000)),
+        "jit": "off",
+        "timezone": "UTC",
+    }
+    return {
+        "dsn": options.dsn,
+        "timeout": options.connect_timeout_s,
+        "command_timeout": options.statement_timeout_s + 5,
+        "server_settings": dict(settings),
+        "target_session_attrs": "read-write",
+    }
+
+
+@asynccontextmanager
+async def open_database(options: StoreOptions, *, connections_max: int = 6) -> AsyncIterator[Database]:
+    """Open the store.
+
+    Raises `StoreUnavailableError` when Postgres is away, `SchemaError` when it is too old or not UTF-8.
+    """
+    with store_errors():
+        pool = await asyncpg.create_pool(
+            min_size=1,
+            max_size=connections_max,
+            reset=_keep_session,
+            **_connect_arguments(options),  # type: ignore[arg-type]
+        )
+    try:
+        await _refuse_unfit_server(pool)
+        yield Database(pool, options)
+    finally:
+        pool.terminate()
+
+
+async def _keep_session(_connection: asyncpg.Connection) -> None:
+    """Skip the driver's reset on release: we change no session state, and it costs a round trip a batch."""
+
+
+async def _refuse_unfit_server(pool: asyncpg.Pool) -> None:
+    with store_errors():
+        encoding = await pool.fetchval("SHOW server_encoding")
+        version = int(await pool.fetchval("SHOW server_version_num")) // 10_000
+    if version < SERVER_VERSION_MIN:
+        raise SchemaError(f"PostgreSQL {version} is too old: {SERVER_VERSION_MIN} or newer is needed")
+    if encoding != "UTF8":
+        raise SchemaError(f"the database's encoding is {encoding}: create it with ENCODING 'UTF8'")

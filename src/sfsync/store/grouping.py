@@ -1,0 +1,134 @@
+"""Recompute which person or company the touched records belong to, and say what must be projected.
+
+Why: nearly every record is a group of its own, so only records with an edge, or ones that may just have got
+one, are loaded with their whole group; the rule itself is pure (`core/identity.py`). Work is proportional to
+the records touched, never to the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from ..core.identity import Group, Member, regroup
+from ..core.ids import Entity, RecordId
+from .database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """A record whose projection must be looked at again.
+
+    `is_linked`: it is or was in a group, or waits for its other half. `may_be_linked`: it is new to the mirror
+    or became complete, so that an edge of another record may now reach it.
+    """
+
+    record_id: RecordId
+    subject_id: int | None
+    is_linked: bool = False
+    may_be_linked: bool = False
+
+
+@dataclass(slots=True)
+class Regrouping:
+    """What identity found: rows to project, ids merged away, and records whose subject is another than before."""
+
+    subject_ids: list[int] = field(default_factory=list)
+    speakers: list[str] = field(default_factory=list)
+    leads: list[str | None] = field(default_factory=list)
+    merged: list[tuple[int, int]] = field(default_factory=list)
+    moved: list[RecordId] = field(default_factory=list)
+
+    def project(self, subject_id: int, speaker: str, lead: str | None = None) -> None:
+        self.subject_ids.append(subject_id)
+        self.speakers.append(speaker)
+        self.leads.append(lead)
+
+
+async def regroup_touched(
+    connection: asyncpg.Connection, database: Database, org: str, touched: Sequence[Touched]
+) -> Regrouping:
+    """Write the groups of *touched* records and return what to project. Runs in the apply transaction."""
+    result = Regrouping()
+    candidates = [t.record_id for t in touched if t.may_be_linked and not t.is_linked]
+    linked = {t.record_id for t in touched if t.is_linked}
+    if candidates:
+        rows = await connection.fetch(database.sql("find_linked"), org, candidates)
+        linked.update(row["id"] for row in rows)
+    for t in touched:
+        if t.record_id not in linked:
+            if t.subject_id is not None:
+                result.project(t.subject_id, t.record_id)
+            if t.may_be_linked:
+                result.moved.append(t.record_id)
+    if linked:
+        await _regroup_linked(connection, database, org, sorted(linked), result)
+    return result
+
+
+async def _regroup_linked(
+    connection: asyncpg.Connection, database: Database, org: str, linked: Sequence[str], result: Regrouping
+) -> None:
+    rows = {row["id"]: row for row in await connection.fetch(database.sql("load_groups"), org, linked)}
+    groups = [group for group in regroup(_member(row) for row in rows.values()) if not _waits(group, rows)]
+    outcome = {m.record_id: (g.subject_id, len(g.members) > 1) for g in groups for m in g.members}
+    waiting = {m for m in rows if rows[m]["held"] and m not in outcome}
+    for record_id in rows.keys() - outcome.keys() - waiting:
+        if not rows[record_id]["grouped"] and rows[record_id]["own_id"] is None:
+            outcome[record_id] = (None, False)
+    if outcome:
+        ids = list(outcome)
+        await connection.execute(
+            database.sql("update_members"),
+            org,
+            ids,
+            [outcome[i][0] for i in ids],
+            [outcome[i][1] for i in ids],
+        )
+    await _write_aliases(connection, database, org, groups)
+    for group in groups:
+        result.project(group.subject_id, group.speaker, group.lead_id)
+        result.merged.extend((alias, group.subject_id) for alias in group.alias_ids)
+    result.moved.extend(
+        RecordId(i) for i, (subject_id, _) in outcome.items() if subject_id != rows[i]["subject_id"]
+    )
+
+
+def _member(row: asyncpg.Record) -> Member:
+    return Member(
+        entity=Entity(row["entity"]),
+        record_id=row["id"],
+        own_id=row["own_id"],
+        complete=row["complete"],
+        is_deleted=row["is_deleted"],
+        modstamp_ms=row["modstamp_ms"],
+        master_record_id=row["master_record_id"],
+        converted_contact_id=row["converted_contact_id"],
+        converted_date=row["converted_date"],
+    )
+
+
+def _waits(group: Group, rows: dict[str, asyncpg.Record]) -> bool:
+    """Tell whether a half of this group is still expected: a deletion's winner, or a converted lead's contact."""
+    present = {member.record_id for member in group.members}
+    return any(
+        rows[member.record_id]["held"]
+        and (
+            (member.is_deleted and member.master_record_id is None)
+            or (member.converted_contact_id is not None and member.converted_contact_id not in present)
+        )
+        for member in group.members
+    )
+
+
+async def _write_aliases(
+    connection: asyncpg.Connection, database: Database, org: str, groups: Iterable[Group]
+) -> None:
+    aliases = {alias: group.subject_id for group in groups for alias in group.alias_ids}
+    own = [group.subject_id for group in groups]
+    if aliases:
+        await connection.execute(database.sql("upsert_aliases"), org, list(aliases), list(aliases.values()))
+    if own:
+        await connection.execute(database.sql("delete_aliases"), own)
