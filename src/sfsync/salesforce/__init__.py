@@ -1,0 +1,1 @@
+"""Talks to an org: log in, read by REST, receive change events. Knows protocols, decides nothing about records."""
