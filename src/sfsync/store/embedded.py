@@ -121,8 +121,9 @@ class _Server:
         shutil.rmtree(unfinished, ignore_errors=True)
         password = self.directory / "password"
         _give_away(password, secrets.token_urlsafe(24))
+        unsafe = ["--no-sync"] if self.settings.get("fsync") == "off" else []
         self._run(
-            "initdb", "-D", unfinished, "-U", "sfsync", "-A", "scram-sha-256", "--pwfile", password,
+            "initdb", *unsafe, "-D", unfinished, "-U", "sfsync", "-A", "scram-sha-256", "--pwfile", password,
             "-E", "UTF8", "--locale=C", "--no-instructions",
         )  # fmt: skip
         unfinished.rename(self.data_directory)
