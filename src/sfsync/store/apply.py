@@ -12,7 +12,7 @@ which measured faster for blind partial updates, but cannot say *ambiguous*, and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -24,7 +24,7 @@ from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
 from ..core.order import Clocks, Mark, MirrorRow, Verdict, fold, mark, schedule
 from ..errors import PoisonError, StoreError
-from .database import Database, store_errors
+from .database import Connection, Database, store_errors
 from .grouping import Regrouping, Touched, regroup_touched
 from .leadership import Leadership, refuse_if_fenced
 from .projection import Projection, compose
@@ -33,7 +33,7 @@ from .staging import encode_fields, staging_row, write_rows
 _log = structlog.get_logger()
 _PARKED_MIN, _PARKED_SHARE = 20, 0.10
 
-Progress = Callable[[asyncpg.Connection], Awaitable[None]]
+Progress = Callable[[Connection], Awaitable[None]]
 """What else a batch commits: a position, a watermark, a certificate. Runs last in the apply transaction."""
 
 
@@ -177,7 +177,7 @@ class Applier:
     # Load and decide ---------------------------------------------------------------------------------
 
     async def _load(
-        self, connection: asyncpg.Connection, commands: Sequence[RecordCommand]
+        self, connection: Connection, commands: Sequence[RecordCommand]
     ) -> dict[RecordId, _Loaded]:
         entities = {command.record_id: command.entity for command in commands}
         if not entities:
@@ -191,7 +191,7 @@ class Applier:
 
     async def _fetch_compared(
         self,
-        connection: asyncpg.Connection,
+        connection: Connection,
         entities: dict[RecordId, Entity],
         reads: dict[RecordId, Snapshot],
     ) -> list[asyncpg.Record]:
@@ -222,7 +222,7 @@ class Applier:
     # Write -------------------------------------------------------------------------------------------
 
     async def _write(
-        self, connection: asyncpg.Connection, records: Sequence[_Loaded], origin: str, outcome: Outcome
+        self, connection: Connection, records: Sequence[_Loaded], origin: str, outcome: Outcome
     ) -> None:
         changed = [record for record in records if record.row.changed]
         if not changed:
@@ -238,7 +238,7 @@ class Applier:
         await self._project(connection, [(r.row.entity, _touched(r)) for r in changed], origin, outcome)
         await self._mark_relatives(connection, changed)
 
-    async def _assign_ids(self, connection: asyncpg.Connection, changed: Sequence[_Loaded]) -> None:
+    async def _assign_ids(self, connection: Connection, changed: Sequence[_Loaded]) -> None:
         """Give an own id to each record that is live for the first time."""
         nameless = [r for r in changed if r.own_id is None and r.row.complete and not r.row.is_deleted]
         if nameless:
@@ -249,7 +249,7 @@ class Applier:
 
     async def _project(
         self,
-        connection: asyncpg.Connection,
+        connection: Connection,
         touched: Sequence[tuple[Entity, Touched]],
         origin: str,
         outcome: Outcome,
@@ -272,9 +272,7 @@ class Applier:
             persons = await regroup_touched(connection, self._database, self.org, list(people.values()))
             outcome.people_changed += await self._project_rows(connection, "people", persons, origin)
 
-    async def _project_rows(
-        self, connection: asyncpg.Connection, table: str, rows: Regrouping, origin: str
-    ) -> int:
+    async def _project_rows(self, connection: Connection, table: str, rows: Regrouping, origin: str) -> int:
         changed = 0
         if rows.subject_ids:
             leads = [rows.leads] if table == "people" else []
@@ -290,7 +288,7 @@ class Applier:
             changed += await connection.fetchval(statement, self.org, origin, list(ids), list(into))
         return changed
 
-    async def _mark_relatives(self, connection: asyncpg.Connection, changed: Sequence[_Loaded]) -> None:
+    async def _mark_relatives(self, connection: Connection, changed: Sequence[_Loaded]) -> None:
         """Distrust contacts whose account was deleted, merged or restored: their own change may be silent."""
         accounts = [r.row.record_id for r in changed if r.row.entity is Entity.ACCOUNT and r.row.turned_ms]
         if accounts:
@@ -305,9 +303,9 @@ class Applier:
 
     async def _write_marks(
         self,
-        connection: asyncpg.Connection,
+        connection: Connection,
         batch: Batch,
-        records: Sequence[_Loaded] | object,
+        records: Iterable[_Loaded],
         outcome: Outcome,
     ) -> None:
         upserts, ended = [], []
@@ -316,7 +314,7 @@ class Applier:
             if batch.refetched
             else set()
         )
-        for record in records:  # type: ignore[attr-defined]
+        for record in records:
             row = record.row
             if row.mark is None and row.marked:
                 ended.append(row.record_id)
@@ -331,7 +329,7 @@ class Applier:
             await connection.execute(self._database.sql("delete_dead_letters"), self.org, ended)
         outcome.marked = len(upserts)
 
-    async def _write_asides(self, connection: asyncpg.Connection, batch: Batch) -> None:
+    async def _write_asides(self, connection: Connection, batch: Batch) -> None:
         resweeps = [c for c in batch.commands if isinstance(c, Resweep)]
         if resweeps:
             await connection.execute(
@@ -344,7 +342,7 @@ class Applier:
             )
         await self._park(connection, batch.dead_letters)
 
-    async def _park(self, connection: asyncpg.Connection, letters: Sequence[DeadLetter]) -> None:
+    async def _park(self, connection: Connection, letters: Sequence[DeadLetter]) -> None:
         if letters:
             await connection.execute(
                 self._database.sql("insert_dead_letters"),
@@ -355,14 +353,14 @@ class Applier:
                 [letter.position for letter in letters],
             )
 
-    async def _notify(self, connection: asyncpg.Connection, outcome: Outcome) -> None:
+    async def _notify(self, connection: Connection, outcome: Outcome) -> None:
         if outcome.changed:
             await connection.execute(self._database.sql("notify_change"), self.org)
 
     # Poison ------------------------------------------------------------------------------------------
 
     async def _write_bisected(
-        self, connection: asyncpg.Connection, batch: Batch, records: Sequence[_Loaded], outcome: Outcome
+        self, connection: Connection, batch: Batch, records: Sequence[_Loaded], outcome: Outcome
     ) -> None:
         """Write what can be written; park each record that cannot. Raises `PoisonError` when that is too many."""
         parked_max = max(_PARKED_MIN, _PARKED_SHARE * len(records))
@@ -389,7 +387,7 @@ class Applier:
                 await self._park_record(connection, part[0], batch, error)
 
     async def _park_record(
-        self, connection: asyncpg.Connection, record: _Loaded, batch: Batch, error: StoreError
+        self, connection: Connection, record: _Loaded, batch: Batch, error: StoreError
     ) -> None:
         row = record.row
         reason = str(error)

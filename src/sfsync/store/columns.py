@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import asyncpg
 import structlog
 
 from ..core.mapping import BoundMapping, Column
 from ..errors import SchemaError
-from .database import Database
+from .database import Connection, Database
 from .sql import quote
 
 _log = structlog.get_logger()
@@ -42,7 +41,7 @@ async def ensure_columns(database: Database, mapping: BoundMapping) -> None:
 
 
 async def _ensure(
-    connection: asyncpg.Connection, database: Database, table: str, columns: Sequence[Column]
+    connection: Connection, database: Database, table: str, columns: Sequence[Column]
 ) -> list[str]:
     rows = await connection.fetch(database.sql("load_columns"), database.schemas.crm, table)
     existing = {row["column_name"]: row["data_type"] for row in rows}

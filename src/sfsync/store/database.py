@@ -10,11 +10,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from ..errors import SchemaError, StoreError, StoreUnavailableError
 from .sql import Schemas, load
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    # The driver's classes are generic for type checkers only.
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
 
 _RETRYABLE_CLASSES = ("08", "53", "57")
 _RETRYABLE_CODES = frozenset({"25006", "40001", "40P01", "55P03", "58030", "25P03", "XX000"})
@@ -73,7 +84,7 @@ class StoreOptions:
 class Database:
     """An open pool; `async with database.transaction() as connection` is the only way to write."""
 
-    def __init__(self, pool: asyncpg.Pool, options: StoreOptions) -> None:
+    def __init__(self, pool: Pool, options: StoreOptions) -> None:
         self._pool = pool
         self.options = options
 
@@ -86,7 +97,7 @@ class Database:
         return load(name, self.schemas)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """Run a block in one transaction; errors come out translated.
 
         Cancellation: rolls back, unless COMMIT was already sent; then the outcome is what the position says.
@@ -105,7 +116,7 @@ class Database:
         with store_errors():
             return row_count(await self._pool.execute(self.sql(name), *values))
 
-    async def connect_alone(self) -> asyncpg.Connection:
+    async def connect_alone(self) -> asyncpg.Connection[asyncpg.Record]:
         """Open a connection outside the pool, for leadership and for LISTEN; the caller closes it."""
         with store_errors():
             return await asyncpg.connect(**_connect_arguments(self.options))
@@ -116,7 +127,7 @@ def row_count(status: str) -> int:
     return int(status.rpartition(" ")[2])
 
 
-def _connect_arguments(options: StoreOptions) -> dict[str, object]:
+def _connect_arguments(options: StoreOptions) -> dict[str, Any]:
     settings: Mapping[str, str] = {
         "application_name": "sfsync",
         "search_path": "pg_catalog",
@@ -146,7 +157,7 @@ async def open_database(options: StoreOptions, *, connections_max: int = 6) -> A
             min_size=1,
             max_size=connections_max,
             reset=_keep_session,
-            **_connect_arguments(options),  # type: ignore[arg-type]
+            **_connect_arguments(options),
         )
     try:
         await _refuse_unfit_server(pool)
@@ -155,11 +166,11 @@ async def open_database(options: StoreOptions, *, connections_max: int = 6) -> A
         pool.terminate()
 
 
-async def _keep_session(_connection: asyncpg.Connection) -> None:
+async def _keep_session(_connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Skip the driver's reset on release: we change no session state, and it costs a round trip a batch."""
 
 
-async def _refuse_unfit_server(pool: asyncpg.Pool) -> None:
+async def _refuse_unfit_server(pool: Pool) -> None:
     with store_errors():
         encoding = await pool.fetchval("SHOW server_encoding")
         version = int(await pool.fetchval("SHOW server_version_num")) // 10_000

@@ -14,7 +14,7 @@ import asyncpg
 
 from ..core.identity import Group, Member, regroup
 from ..core.ids import Entity, RecordId
-from .database import Database
+from .database import Connection, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Regrouping:
 
 
 async def regroup_touched(
-    connection: asyncpg.Connection, database: Database, org: str, touched: Sequence[Touched]
+    connection: Connection, database: Database, org: str, touched: Sequence[Touched]
 ) -> Regrouping:
     """Write the groups of *touched* records and return what to project. Runs in the apply transaction."""
     result = Regrouping()
@@ -69,11 +69,14 @@ async def regroup_touched(
 
 
 async def _regroup_linked(
-    connection: asyncpg.Connection, database: Database, org: str, linked: Sequence[str], result: Regrouping
+    connection: Connection, database: Database, org: str, linked: Sequence[str], result: Regrouping
 ) -> None:
-    rows = {row["id"]: row for row in await connection.fetch(database.sql("load_groups"), org, linked)}
+    loaded = await connection.fetch(database.sql("load_groups"), org, linked)
+    rows = {RecordId(row["id"]): row for row in loaded}
     groups = [group for group in regroup(_member(row) for row in rows.values()) if not _waits(group, rows)]
-    outcome = {m.record_id: (g.subject_id, len(g.members) > 1) for g in groups for m in g.members}
+    outcome: dict[RecordId, tuple[int | None, bool]] = {
+        m.record_id: (g.subject_id, len(g.members) > 1) for g in groups for m in g.members
+    }
     waiting = {m for m in rows if rows[m]["held"] and m not in outcome}
     for record_id in rows.keys() - outcome.keys() - waiting:
         if not rows[record_id]["grouped"] and rows[record_id]["own_id"] is None:
@@ -91,9 +94,7 @@ async def _regroup_linked(
     for group in groups:
         result.project(group.subject_id, group.speaker, group.lead_id)
         result.merged.extend((alias, group.subject_id) for alias in group.alias_ids)
-    result.moved.extend(
-        RecordId(i) for i, (subject_id, _) in outcome.items() if subject_id != rows[i]["subject_id"]
-    )
+    result.moved.extend(i for i, (subject_id, _) in outcome.items() if subject_id != rows[i]["subject_id"])
 
 
 def _member(row: asyncpg.Record) -> Member:
@@ -110,7 +111,7 @@ def _member(row: asyncpg.Record) -> Member:
     )
 
 
-def _waits(group: Group, rows: dict[str, asyncpg.Record]) -> bool:
+def _waits(group: Group, rows: dict[RecordId, asyncpg.Record]) -> bool:
     """Tell whether a half of this group is still expected: a deletion's winner, or a converted lead's contact."""
     present = {member.record_id for member in group.members}
     return any(
@@ -124,7 +125,7 @@ def _waits(group: Group, rows: dict[str, asyncpg.Record]) -> bool:
 
 
 async def _write_aliases(
-    connection: asyncpg.Connection, database: Database, org: str, groups: Iterable[Group]
+    connection: Connection, database: Database, org: str, groups: Iterable[Group]
 ) -> None:
     aliases = {alias: group.subject_id for group in groups for alias in group.alias_ids}
     own = [group.subject_id for group in groups]

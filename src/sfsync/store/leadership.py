@@ -15,11 +15,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import asyncpg
 import structlog
 
 from ..errors import FencedError, StoreUnavailableError
-from .database import Database, store_errors
+from .database import Connection, Database, store_errors
 
 _log = structlog.get_logger()
 _POLL_S = 1.0
@@ -63,7 +62,7 @@ async def lead(database: Database, org: str, *, wait: bool = True) -> AsyncItera
         connection.terminate()
 
 
-async def _take_lock(database: Database, connection: asyncpg.Connection, org: str, *, wait: bool) -> None:
+async def _take_lock(database: Database, connection: Connection, org: str, *, wait: bool) -> None:
     announced = False
     while True:
         with store_errors():
@@ -79,9 +78,7 @@ async def _take_lock(database: Database, connection: asyncpg.Connection, org: st
         await asyncio.sleep(_POLL_S)
 
 
-async def refuse_if_fenced(
-    connection: asyncpg.Connection, database: Database, leadership: Leadership
-) -> None:
+async def refuse_if_fenced(connection: Connection, database: Database, leadership: Leadership) -> None:
     """Hold the epoch row until the transaction ends. Raises `FencedError` when a newer epoch exists."""
     epoch = await connection.fetchval(database.sql("lock_epoch"), leadership.org)
     if epoch is None:

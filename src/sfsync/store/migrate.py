@@ -13,11 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 
-import asyncpg
 import structlog
 
 from ..errors import SchemaError
-from .database import Database
+from .database import Connection, Database
 
 _log = structlog.get_logger()
 _LOCK_KEY = 0x7366_7379_6E63  # "sfsync" in ASCII, so that it is recognized in pg_locks.
@@ -69,7 +68,7 @@ async def migrate(database: Database) -> list[str]:
     return applied_now
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration, rename: Callable[[str], str]) -> bool:
+async def _apply(connection: Connection, migration: Migration, rename: Callable[[str], str]) -> bool:
     known = await connection.fetchval(
         rename("SELECT checksum FROM sfsync.migration WHERE name = $1"), migration.name
     )

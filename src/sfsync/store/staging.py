@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import asyncpg
 import msgspec
 
 from ..core.order import MirrorRow
@@ -79,7 +78,7 @@ def staging_row(row: MirrorRow, *, was_known: bool, own_id: int | None, hold: bo
 
 
 async def write_rows(
-    connection: asyncpg.Connection, statements: Sequence[str], rows: Sequence[Row], *leading: object
+    connection: Connection, statements: Sequence[str], rows: Sequence[Row], *leading: object
 ) -> None:
     """Run each of *statements* over *rows*; `{source}` in a statement becomes the batch.
 
