@@ -58,8 +58,12 @@ _COMPOUNDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 _NO_COMPOUNDS: Mapping[str, tuple[str, ...]] = {}
 _PREFIX_OF: Mapping[str, str] = {entity: prefix for prefix, entity in PREFIXES.items()}
 _ABSENT = object()
+_NOTHING: frozenset[str] = frozenset()
 _SCALARS = (str, int, float, Decimal)
 
+# An enum's member is a slow look-up in Python 3.11, and these are asked for with every event.
+_UPDATE, _DELETE = ChangeType.UPDATE, ChangeType.DELETE
+_OVERFLOW, _RESERVED = ChangeType.GAP_OVERFLOW, ChangeType.SNAPSHOT
 _CHANGE_TYPES = {change_type.value: change_type for change_type in ChangeType}
 _WITH_BODY = frozenset({ChangeType.CREATE, ChangeType.UPDATE, ChangeType.UNDELETE})
 _ENTITY_NAME = re.compile(r"[A-Za-z]\w{0,79}", re.ASCII)
@@ -193,9 +197,9 @@ def _sound_ids(entity: str | None, ids: Iterable[object]) -> Iterable[RecordId]:
 def _read_header(wire: _Header) -> Header:
     """Check the header; `record_ids` is empty when it speaks of a whole entity."""
     change_type = _CHANGE_TYPES.get(wire.changeType)
-    if change_type is None or change_type is ChangeType.SNAPSHOT:
+    if change_type is None or change_type is _RESERVED:
         raise _RefusedError("the changeType is not one that sfsync knows")
-    if not _ENTITY_NAME.fullmatch(wire.entityName):
+    if wire.entityName not in _PREFIX_OF and not _ENTITY_NAME.fullmatch(wire.entityName):
         raise _RefusedError("the entityName is no name of an entity")
     if not 0 < wire.commitTimestamp <= _COMMIT_MS_MAX:
         raise _RefusedError("the commitTimestamp is no instant in milliseconds")
@@ -203,7 +207,7 @@ def _read_header(wire: _Header) -> Header:
         raise _RefusedError("the transactionKey or sequenceNumber is empty or out of range")
     if wire.changedFields and wire.changedFields[0][:1].isdigit():
         raise _RefusedError("changedFields are bitmaps: this is the Pub/Sub API's form, not yet supported")
-    ids = () if change_type is ChangeType.GAP_OVERFLOW else _read_ids(wire)
+    ids = () if change_type is _OVERFLOW else _read_ids(wire)
     return Header(
         wire.entityName, ids, change_type, wire.transactionKey, wire.sequenceNumber, wire.commitTimestamp
     )
@@ -230,11 +234,11 @@ def _read_ids(wire: _Header) -> tuple[RecordId, ...]:
 
 
 def _without_body(header: Header) -> Event:
-    if header.change_type is ChangeType.GAP_OVERFLOW:
+    if header.change_type is _OVERFLOW:
         return OverflowEvent(header)
     if not header.record_ids:
         return WildcardEvent(header)
-    if header.change_type is ChangeType.DELETE:
+    if header.change_type is _DELETE:
         return ChangeEvent(header, {})
     return GapEvent(header)
 
@@ -243,14 +247,22 @@ def _with_body(
     header: Header, changed: list[str] | None, body: Mapping[str, Any], cleaned: int = 0
 ) -> ChangeEvent:
     flat = _FlatBody(header.entity)
-    if changed and header.change_type is ChangeType.UPDATE:
+    fields = flat.fields
+    if changed and header.change_type is _UPDATE:
         for name in changed:
-            flat.add_changed(name, body)
+            value = body.get(name, _ABSENT)
+            if isinstance(value, _SCALARS):
+                fields[name] = value
+            else:
+                flat.add_changed(name, value, body)
     else:
         for name, value in body.items():
-            if name != HEADER:
+            if isinstance(value, _SCALARS):
+                fields[name] = value
+            elif name != HEADER:
                 flat.add(name, value)
-    return ChangeEvent(header, flat.fields, frozenset(flat.missing.difference(flat.fields)), cleaned)
+    missing = frozenset(flat.missing.difference(fields)) if flat.missing else _NOTHING
+    return ChangeEvent(header, fields, missing, cleaned)
 
 
 class _FlatBody:
@@ -274,12 +286,9 @@ class _FlatBody:
         else:
             self.fields[name] = value
 
-    def add_changed(self, name: str, body: Mapping[str, Any]) -> None:
+    def add_changed(self, name: str, value: Any, body: Mapping[str, Any]) -> None:
         """Take what *body* says of one name of changedFields; without a value it is missing."""
-        value = body.get(name, _ABSENT)
-        if isinstance(value, _SCALARS):
-            self.fields[name] = value
-        elif value is not _ABSENT:
+        if value is not _ABSENT:
             self.add(name, value)
             if isinstance(value, dict):
                 # The compound as a whole changed: a component that did not come is not known to be unchanged.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import string
 from enum import StrEnum
+from functools import lru_cache
 from typing import NewType
 
 RecordId = NewType("RecordId", str)
@@ -46,13 +47,20 @@ def record_id(text: object) -> RecordId:
 
     Raises `ValueError` when it is no id, or when its checksum does not fit (an id that was case-folded).
     """
-    if not isinstance(text, str) or not _ID.fullmatch(text):
+    if isinstance(text, str):
+        return _to_18(text)
+    raise ValueError("not a Salesforce record id: a text is expected")
+
+
+# The same owners and accounts come with every second record.
+@lru_cache(maxsize=4096)
+def _to_18(text: str) -> RecordId:
+    if not _ID.fullmatch(text):
         raise ValueError("not a Salesforce record id: 15 or 18 letters and digits are expected")
-    if len(text) == 15:
-        return RecordId(text + checksum(text))
-    if text[15:].upper() != checksum(text[:15]):
+    whole = RecordId(text[:15] + checksum(text[:15]))
+    if text not in (whole, whole[:15]) and text[:15] + text[15:].upper() != whole:
         raise ValueError("the record id's checksum does not fit: its letters' case was probably changed")
-    return RecordId(text[:15] + text[15:].upper())
+    return whole
 
 
 def entity_of(text: str) -> Entity | None:

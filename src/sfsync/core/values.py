@@ -27,6 +27,12 @@ Reader = Callable[[Any], Value]
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?:T00:00:00(?:\.0+)?(?:Z|[+-]00:?00))?", re.ASCII)
 _TIME = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?Z?", re.ASCII)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)", re.ASCII)
+# The two spellings that Salesforce itself uses, on a day that every month has: no calendar is needed.
+_PLAIN_INSTANT = re.compile(
+    r"(?!0000)\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}(?:Z|\+0000)",
+    re.ASCII,
+)
 # A double has at most 309 digits before the point and 17 that mean something; Postgres holds far more.
 _DIGITS_MAX = 340
 _exact = Context(prec=2 * _DIGITS_MAX)
@@ -101,6 +107,8 @@ def _whole_reader(bits: int) -> Reader:
 def _instant(raw: Any) -> Value:
     if raw is None or raw == "":
         return None
+    if isinstance(raw, str) and _PLAIN_INSTANT.fullmatch(raw):
+        return raw[:23] + "Z"
     if not isinstance(raw, str) or not _INSTANT.fullmatch(raw):
         raise ValueError("an instant like 2026-11-24T03:04:05.000Z is expected")
     try:

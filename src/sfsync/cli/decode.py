@@ -1,0 +1,171 @@
+"""`sfsync decode`: print what captured change events say, and what the daemon would do about each record.
+
+Why: the same `decode` and `decide` as in the daemon, offline: no org, no database, no configuration. So the
+commands are those of the default mapping, with the types that the standard fields have in every org. Whatever
+shape a capture tool left a message in is unwrapped; what cannot be read is one `error` line and does not
+hide the rest.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+
+from ..core.commands import Command, Image, Patch, Refetch, Resweep
+from ..core.decide import Plans, decide
+from ..core.decode import HEADER, decode_payload
+from ..core.events import ChangeEvent, Event, MalformedEvent, WildcardEvent
+from ..core.ids import PREFIXES, Entity
+from ..core.jsontext import parse_json
+from ..core.mapping import bind
+from ..core.mapping_file import default_mapping
+from ..core.standard_fields import standard_describe
+
+_PUBSUB = "the Pub/Sub API's form of a change event (Avro), which sfsync does not read yet; capture by CometD"
+_FOREIGN = "not a change event: neither ChangeEventHeader nor payload, data or detail is in it"
+# A capture is an array of messages, or of replies that are arrays of messages.
+_DEPTH_MAX = 4
+# What a terminal would obey instead of print, and what would pass unseen.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_Line = dict[str, Any]
+
+
+def decode_files(paths: Sequence[str], out: TextIO) -> int:
+    """Print one JSON line per change event in the files (`-` is standard input) to *out*.
+
+    Returns the exit status: 1 when a file or an event could not be read, which is then a line with `error`.
+    """
+    failed = False
+    for path in paths:
+        for line in _lines_of(path):
+            failed = failed or "error" in line
+            out.write(_render(line) + "\n")
+    return int(failed)
+
+
+def _lines_of(path: str) -> Iterator[_Line]:
+    try:
+        captured = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        documents = list(_documents(captured))
+    except OSError as error:
+        yield {"file": path, "error": f"cannot be read: {error.strerror}"}
+        return
+    except ValueError as error:
+        yield {"file": path, "error": str(error)}
+        return
+    for document in documents:
+        for payload in _payloads(document):
+            if isinstance(payload, str):
+                yield {"file": path, "error": payload}
+            else:
+                yield from _describe(decode_payload(payload), path)
+
+
+def _documents(captured: bytes) -> Iterator[Any]:
+    """Yield the JSON values of a file: usually one, or one on every line."""
+    if not captured.strip():
+        raise ValueError("the file is empty")
+    try:
+        yield parse_json(captured)[0]
+    except ValueError:
+        lines = [line for line in captured.splitlines() if line.strip()]
+        if len(lines) < 2 or not _is_json(lines[0]):
+            raise
+        for line in lines:
+            yield parse_json(line)[0]
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(parse_json(line)[0], dict | list)
+    except ValueError:
+        return False
+
+
+def _payloads(message: Any, depth: int = 0) -> Iterator[Mapping[str, Any] | str]:
+    """Yield the payloads in whatever a capture tool kept, or why there is none; Bayeux's own talk is silent."""
+    if isinstance(message, list) and depth < _DEPTH_MAX:
+        for element in message:
+            yield from _payloads(element, depth + 1)
+    elif not isinstance(message, Mapping):
+        yield _FOREIGN
+    elif HEADER in message:
+        yield _PUBSUB if _is_pubsub(message[HEADER]) else message
+    elif not str(message.get("channel", "")).startswith("/meta/"):
+        yield from _wrapped_payload(message, depth)
+
+
+def _wrapped_payload(message: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any] | str]:
+    lower = {key.lower(): value for key, value in message.items()}
+    if isinstance(lower.get("payload"), Mapping):
+        payload = lower["payload"]
+        yield from _payloads(payload, depth + 1) if HEADER in payload else [payload]
+    elif "payload" in lower or "events" in lower or "payload" in _members(lower.get("event")):
+        yield _PUBSUB
+    elif isinstance(lower.get("data"), Mapping) and depth < _DEPTH_MAX:
+        yield from _payloads(lower["data"], depth + 1)
+    elif isinstance(lower.get("detail"), Mapping) and depth < _DEPTH_MAX:
+        yield from _payloads(lower["detail"], depth + 1)
+    else:
+        yield _FOREIGN
+
+
+def _members(value: Any) -> set[str]:
+    return {key.lower() for key in value} if isinstance(value, Mapping) else set()
+
+
+def _is_pubsub(header: Any) -> bool:
+    """Only that API's headers list what was nulled and what came as a diff; theirs are never left out."""
+    return isinstance(header, Mapping) and ("nulledFields" in header or "diffFields" in header)
+
+
+def _describe(event: Event, path: str) -> Iterator[_Line]:
+    commands = [_command(command) for command in decide(event, _offline_plans())]
+    if isinstance(event, MalformedEvent):
+        known = {"entity": event.entity, "record_ids": list(event.record_ids)}
+        yield {"file": path, "error": event.reason} | (
+            known | {"commands": commands} if event.record_ids else {}
+        )
+        return
+    header = event.header
+    line: _Line = {
+        "entity": header.entity,
+        "change_type": header.change_type.value,
+        "record_ids": list(header.record_ids),
+        "fields": dict(event.fields) if isinstance(event, ChangeEvent) else {},
+    }
+    if isinstance(event, WildcardEvent):
+        line["record_ids"] = [f"{prefix}*" for prefix, entity in PREFIXES.items() if entity == header.entity]
+    if isinstance(event, ChangeEvent) and event.missing:
+        line["missing"] = sorted(event.missing)
+    yield line | {"commands": commands}
+
+
+def _command(command: Command) -> _Line:
+    name = type(command).__name__.lower()
+    if isinstance(command, Resweep):
+        return {"command": name, "entity": command.entity.value, "in_full": command.in_full}
+    line: _Line = {"record_id": command.record_id, "command": name}
+    if isinstance(command, Patch | Image):
+        line["fields"] = sorted(command.fields)
+    if isinstance(command, Refetch):
+        line["cause"] = command.cause.value
+    return line
+
+
+@cache
+def _offline_plans() -> Plans:
+    return bind(default_mapping(), {entity: standard_describe(entity) for entity in Entity}).plans
+
+
+def _render(line: _Line) -> str:
+    text = _encoder.encode(line).decode()
+    return _UNPRINTABLE.sub(lambda char: f"\\u{ord(char[0]):04x}", text)
