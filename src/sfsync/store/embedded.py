@@ -24,7 +24,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +36,7 @@ OLDEST_MAJOR = 15
 UNPRIVILEGED = 65534
 START_ATTEMPTS = 8
 PATIENCE_S = 120
+NO_SUCH_PID = 2**22 + 1  # Linux never gives out more than 2**22.
 # sun_path holds 108 bytes, and Postgres appends "/.s.PGSQL.65535.lock" to the directory.
 SOCKET_DIRECTORY_BYTES_MAX = 85
 
@@ -106,6 +107,10 @@ class _Server:
         return self.directory / "data"
 
     @property
+    def _lock_file(self) -> Path:
+        return self.data_directory / "postmaster.pid"
+
+    @property
     def log(self) -> Path:
         return self.directory / "log"
 
@@ -134,7 +139,7 @@ class _Server:
         Tried again if the port was taken before the server could bind it, and if a server was killed here:
         its backends need a moment to notice and let go of the shared memory.
         """
-        killed = (self.data_directory / "postmaster.pid").exists()
+        killed = self._disown_lock_file()
         port = _free_port(self._last_port())
         for attempt in range(1, START_ATTEMPTS + 1):
             _give_away(self.log, "")
@@ -155,19 +160,32 @@ class _Server:
 
     def stop(self) -> None:
         """Stop the server that serves this directory, if one does."""
-        pid_file = self.data_directory / "postmaster.pid"
+        for mode in ("fast", "immediate"):
+            if not self._is_serving():
+                return
+            with suppress(ConfigError):  # It may be gone before it is told to go.
+                self._pg_ctl("stop", "-m", mode)
+        if self._is_serving():
+            raise ConfigError(f"the Postgres in {self.directory} does not stop: see {self.log}")
+
+    def _is_serving(self) -> bool:
         try:
-            pid = int(pid_file.read_text().split()[0])
-            cwd = Path(f"/proc/{pid}/cwd").readlink()
+            pid = int(self._lock_file.read_text().split()[0])
+            return Path(f"/proc/{pid}/cwd").readlink() == self.data_directory
         except (OSError, ValueError, IndexError):
-            return  # Not running. A file that a dead server left is for Postgres itself to judge.
-        if cwd != self.data_directory:
-            pid_file.unlink()  # The pid has been given to a stranger, which Postgres would take for a server.
-            return
-        try:
-            self._pg_ctl("stop", "-m", "fast")
-        except ConfigError:
-            self._pg_ctl("stop", "-m", "immediate")
+            return False
+
+    def _disown_lock_file(self) -> bool:
+        """Say whether a killed server left its lock file, and take the pid out of it.
+
+        Postgres believes the server alive as long as any process has the pid, a zombie or a stranger included.
+        The rest stays, since it names the shared memory by which backends that still run are recognized.
+        """
+        if not self._lock_file.exists():
+            return False
+        _, _, rest = self._lock_file.read_text().partition("\n")
+        self._lock_file.write_text(f"{NO_SUCH_PID}\n{rest}")
+        return True
 
     def _last_port(self) -> int:
         try:
