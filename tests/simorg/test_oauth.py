@@ -191,7 +191,7 @@ async def test_signature_is_checked(jwt_rig: Rig, private_key: str, tmp_path: Pa
     forged = [
         jwt.encode(claims(jwt_rig), other, algorithm="RS256"),
         jwt.encode(claims(jwt_rig), "0" * 64, algorithm="HS256"),
-        jwt.encode(claims(jwt_rig), None, algorithm="none"),
+        jwt.encode(claims(jwt_rig), "", algorithm="none"),
         f"{head}.{payload[:-4]}AAAA.{signature}",
         "no-jwt",
     ]
