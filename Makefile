@@ -14,7 +14,7 @@ DEMO_SECONDS ?= 60
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock image image-test clean
+.PHONY: help setup demo test check format docs bench lock image image-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ check: $(STAMP) ## Lint, format, types, import rules
 format: $(STAMP) ## Mend what the formatter and the linter can mend alone
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+docs: $(STAMP) ## Write the documents that are made from the code (docs/logs.md)
+	@$(BIN)/python -m tests.structure.log_document > docs/logs.md
 
 bench: $(STAMP) ## Measure; one JSON line per figure
 	@$(BIN)/python -m tests.bench
