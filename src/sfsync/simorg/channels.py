@@ -108,7 +108,7 @@ class Enrichment:
         chosen = {
             name.partition(".")[2] for name in self._org.settings.enriched_fields if _is_of(name, message)
         }
-        places = [place for place in self._shapes.of(message.entity).places if place.field in chosen]
+        places = [place for name, place in self._shapes.of(message.entity).places.items() if name in chosen]
         values = {
             place.field: written(fields.get(place.field), is_double=place.is_double) for place in places
         }

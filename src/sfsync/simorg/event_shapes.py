@@ -53,11 +53,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The announced fields of one entity, in schema order, and the id of its event schema."""
+    """The announced fields of one entity by name, in schema order, and the id of its event schema."""
 
     entity: str
     schema_id: str
-    places: tuple[Place, ...]
+    places: Mapping[str, Place]
     diffable: frozenset[str]
 
 
@@ -80,7 +80,7 @@ class Shapes:
 def whole_body(shape: Shape, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a CREATE or UNDELETE: every announced field that is not empty."""
     body: dict[str, Any] = {}
-    for place in shape.places:
+    for place in shape.places.values():
         value = fields.get(place.field)
         if value is not None:
             put(body, place, written(value, is_double=place.is_double))
@@ -120,7 +120,7 @@ def _shape(owner: EntityDef) -> Shape:
     return Shape(
         owner.name,
         base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
-        tuple(_place(field) for field in announced),
+        {field.name: _place(field) for field in announced},
         frozenset(field.name for field in announced if field.type == "textarea" and not field.compound),
     )
 

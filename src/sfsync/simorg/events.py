@@ -100,15 +100,14 @@ class Drafter:
 
     def _update(self, draft: Draft, shape: Shape, change: Change) -> list[Draft]:
         before, after = change.before or {}, change.after or {}
+        differing = [name for name, value in after.items() if before.get(name) != value]
+        differing += before.keys() - after.keys()
         # Two changes within a second leave the stamp as it was, and it is announced all the same; automation such
         # as geocoding moves SystemModstamp alone, and does not announce it.
         is_stamped = after.get("LastModifiedDate") == after.get("SystemModstamp")
-        changed = [
-            place
-            for place in shape.places
-            if before.get(place.field) != after.get(place.field)
-            or (is_stamped and place.field == "LastModifiedDate")
-        ]
+        if is_stamped and "LastModifiedDate" not in differing:
+            differing.append("LastModifiedDate")
+        changed = [shape.places[name] for name in differing if name in shape.places]
         if not changed:
             return []
         if self._chance(self._settings.split_share) and len(changed) > 1:
@@ -148,7 +147,7 @@ class Drafter:
         if self._settings.cleared_compound != "bare":
             return []
         had, has = set(), set()
-        for place in shape.places:
+        for place in shape.places.values():
             if place.compound is not None and before.get(place.field) is not None:
                 had.add(place.compound)
             if place.compound is not None and after.get(place.field) is not None:
