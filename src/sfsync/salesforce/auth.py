@@ -23,7 +23,7 @@ import aiohttp
 import jwt
 import msgspec
 
-from ..core.ids import record_id
+from ..core.ids import checksum
 from ..errors import ConfigError, SalesforceError, UnavailableError
 from .refusals import token_refusal
 from .secret import Secret
@@ -37,7 +37,7 @@ LOGIN_S = 30.0
 _ANSWER_BYTES_MAX = 256 * 1024
 
 _ORIGIN = re.compile(r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[::1\])(?::([0-9]{1,5}))?/?", re.ASCII)
-_IDENTITY = re.compile(r"https?://[^/]+/id/([0-9A-Za-z]{15,18})/([0-9A-Za-z]{15,18})", re.ASCII)
+_IDENTITY = re.compile(r"https?://[^/]+/id/([0-9A-Za-z]{15}|[0-9A-Za-z]{18})/([0-9A-Za-z]{15}|[0-9A-Za-z]{18})", re.ASCII)
 _TOKEN = re.compile(r"[!-~]{8,16384}", re.ASCII)
 _SALESFORCE_HOSTS = (".salesforce.com", ".salesforce.mil", ".sfcrmproducts.cn")
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -193,7 +193,7 @@ async def fetch_token(http: aiohttp.ClientSession, credentials: Credentials) -> 
 def _session(body: bytes, login_url: str, credentials: Credentials) -> Session:
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer)
-    except (msgspec.MsgspecError, RecursionError):
+    except (ValueError, RecursionError):
         # The cause is not chained: it could quote the body, which holds the token.
         raise UnavailableError("the token endpoint answered 200 without a token", code="NO_TOKEN") from None
     identity = _IDENTITY.fullmatch(answer.id)
@@ -201,23 +201,21 @@ def _session(body: bytes, login_url: str, credentials: Credentials) -> Session:
         raise SalesforceError(
             "the token endpoint's answer is malformed (id or access_token)", code="TOKEN_ANSWER"
         )
-    try:
-        org_id, user_id = record_id(identity[1]), record_id(identity[2])
-    except ValueError as error:
-        raise SalesforceError(
-            "the token endpoint's identity URL holds no valid ids", code="TOKEN_ANSWER"
-        ) from error
     session = Session(
         access_token=Secret(answer.access_token),
         instance_url=check_instance_url(answer.instance_url, login_url),
-        org_id=org_id,
-        user_id=user_id,
+        org_id=_id18(identity[1]),
+        user_id=_id18(identity[2]),
         fetched_at=datetime.now(UTC),
         rotated=Secret(answer.refresh_token) if answer.refresh_token else None,
     )
     if isinstance(credentials, RefreshToken) and session.rotated and credentials.save_rotated:
         credentials.save_rotated(session.rotated)
     return session
+
+
+def _id18(one: str) -> str:
+    return one + checksum(one) if len(one) == 15 else one
 
 
 def _grant(credentials: Credentials, login_url: str) -> dict[str, str]:

@@ -95,7 +95,7 @@ class Message(msgspec.Struct):
 _decode_messages = msgspec.json.Decoder(list[Message]).decode
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_place = msgspec.json.Decoder(Place).decode
-_UNREADABLE = (msgspec.MsgspecError, RecursionError)
+_UNREADABLE = (ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,11 @@ def read_element(element: Element, channel: str) -> Message | Arrival:
         return _classified(_decode_message(element), channel)
     except _UNREADABLE as error:
         members = _members(element)
-        if members.get("channel") != msgspec.json.encode(channel):
+        named = _channel(members.get("channel", b""))
+        if named is None or named.startswith("/meta/"):
             raise UnavailableError("the reply holds a message that cannot be read", code="MESSAGE") from error
+        if named != channel:
+            return Message(channel=named)
         inner = _members(members.get("data", b""))
         return Arrival(_place(inner.get("event", b"")), _bounded(inner.get("payload", element)))
 
@@ -172,6 +175,13 @@ def _members(element: bytes) -> dict[str, bytes]:
         if match:
             found[match[1].decode()] = match[2]
     return found
+
+
+def _channel(member: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(member, type=str)
+    except _UNREADABLE:
+        return None
 
 
 def _place(event: bytes) -> Position | None:

@@ -7,9 +7,6 @@ client that reconnects by itself has been measured to skip what was lost with a 
 deaf when a re-subscription is refused, and to loop hot on errors without advice. The next session starts from
 the committed position, so nothing is lost and what comes twice is harmless.
 
-A reply up to `WHOLE_BYTES_MAX` is decoded at once. A larger one is framed while it arrives and `receive` hands it out
-in batches; between two calls nothing is read, so that back pressure reaches the server by itself.
-
 Cancellation: at any await ends the session; nothing that was not returned has moved any position.
 Source: Bayeux 1.0; Salesforce Streaming API guide (long poll 110 s, 40 s to reconnect, replay extension).
 """
@@ -21,7 +18,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -35,7 +31,6 @@ from .auth import Session
 from .bayeux import (
     CONNECT,
     DISCONNECT,
-    ELEMENT_BYTES_MAX,
     HANDSHAKE,
     SUBSCRIBE,
     Advice,
@@ -43,32 +38,16 @@ from .bayeux import (
     Message,
     bayeux_refusal,
     failure_text,
-    read_element,
     read_reply,
 )
 from .connection import Connection
-from .framing import ArrayFramer, Element, FramingError
 from .refusals import refusal
-from .transport import CONNECT_S, Body, date_ms, network_errors, read_within
+from .reply import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, REPLY_BYTES_MAX, CometdTimings, Reply
+from .transport import CONNECT_S, date_ms, network_errors
 
 log = structlog.get_logger()
 
-WHOLE_BYTES_MAX = 8 * 1024 * 1024
-REPLY_BYTES_MAX = 64 * 1024 * 1024
-BATCH_EVENTS_MAX = 500
-BATCH_BYTES_MAX = 4 * 1024 * 1024
 TIP = -1
-
-
-@dataclass(frozen=True, slots=True)
-class CometdTimings:
-    """How long to wait: for a held poll, beyond it, for any other reply, for a whole huge reply, for goodbye."""
-
-    long_poll_s: float = 110.0
-    slack_s: float = 15.0
-    reply_s: float = 30.0
-    transfer_s: float = 600.0
-    goodbye_s: float = 2.0
 
 
 class CometdSession:
@@ -89,7 +68,7 @@ class CometdSession:
         self._advice = Advice()
         self._position: Position | None = None
         self._pending: deque[RawEvent] = deque()
-        self._reply: _Reply | None = None
+        self._reply: Reply | None = None
         self._unanswered: dict[str, str] = {}
 
     async def receive(self) -> list[RawEvent]:
@@ -169,7 +148,7 @@ class CometdSession:
         else:
             await self._poll()
 
-    async def _post(self, channel: str, wait_s: float, **content: Any) -> _Reply:
+    async def _post(self, channel: str, wait_s: float, **content: Any) -> Reply:
         assert self._login is not None  # noqa: S101 - open() logs in first.
         number = str(next(self._numbers))
         message = {"channel": channel, "id": number, **content}
@@ -191,12 +170,12 @@ class CometdSession:
                 )
         self.last_reply_at = time.monotonic()
         self.date_ms = date_ms(response.headers)
-        reply = _Reply(response, self.channel, self._timings)
+        reply = Reply(response, self.channel, self._timings)
         if response.status != 200:
             await self._refuse_status(reply, channel)
         return reply
 
-    async def _refuse_status(self, reply: _Reply, channel: str) -> None:
+    async def _refuse_status(self, reply: Reply, channel: str) -> None:
         """Raise what an HTTP failure means: with a Bayeux body that body decides, else the status."""
         assert self._login is not None  # noqa: S101
         body = await reply.body_for_error()
@@ -285,84 +264,6 @@ class CometdSession:
             raise UnavailableError(f"{channel} was not answered", code="UNANSWERED")
 
 
-class _Reply:
-    """The answer to one request, part by part."""
-
-    def __init__(self, response: aiohttp.ClientResponse, channel: str, timings: CometdTimings) -> None:
-        self.is_over = False
-        self.status = response.status
-        self.headers = response.headers
-        self._response = response
-        self._body = Body(response, size_max=REPLY_BYTES_MAX)
-        self._channel = channel
-        self._stall_s = timings.slack_s
-        self._deadline = time.monotonic() + timings.transfer_s
-        self._framer: ArrayFramer | None = None
-        self._elements: deque[Element] = deque()
-
-    async def next_part(self) -> list[Message | Arrival]:
-        """Return the whole reply, or the next part of a huge one; `is_over` after the last.
-
-        Raises `UnavailableError` when the reply is cut, stalls, or is no array of messages.
-        """
-        if self._framer is None:
-            whole = bytearray()
-            while len(whole) <= WHOLE_BYTES_MAX:
-                piece = await self._read()
-                if not piece:
-                    self._end()
-                    return list(read_reply(bytes(whole), self._channel))
-                whole += piece
-            self._framer = ArrayFramer(element_bytes_max=ELEMENT_BYTES_MAX)
-            self._frame(self._framer, bytes(whole))
-        return await self._framed_part(self._framer)
-
-    async def _framed_part(self, framer: ArrayFramer) -> list[Message | Arrival]:
-        while not self._elements:
-            piece = await self._read()
-            if not piece:
-                _finish(framer)
-                self._end()
-                return []
-            self._frame(framer, piece)
-        part: list[Message | Arrival] = []
-        size = 0
-        while self._elements and len(part) < BATCH_EVENTS_MAX and size < BATCH_BYTES_MAX:
-            element = self._elements.popleft()
-            size += len(element) if isinstance(element, bytes) else len(element.head)
-            part.append(read_element(element, self._channel))
-        return part
-
-    def _frame(self, framer: ArrayFramer, piece: bytes) -> None:
-        try:
-            self._elements.extend(framer.feed(piece))
-        except FramingError as error:
-            raise UnavailableError(f"the reply is no array of messages: {error}", code="NOT_JSON") from error
-
-    async def _read(self) -> bytes:
-        if time.monotonic() > self._deadline:
-            raise UnavailableError("the reply took too long to arrive", code="TRANSFER")
-        return await read_within(self._body, self._stall_s)
-
-    async def body_for_error(self) -> bytes:
-        """Return the beginning of the body of an answer that is a failure; empty when even that fails."""
-        try:
-            with suppress(SalesforceError):
-                async with asyncio.timeout(self._stall_s):
-                    return await self._body.read_up_to(64 * 1024)
-            return b""
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        self.is_over = True
-        self._response.release()
-
-    def close(self) -> None:
-        """Drop the answer and its socket."""
-        self._response.close()
-
-
 @asynccontextmanager
 async def open_session(
     connection: Connection, *, channel: str, position: Position | None, timings: CometdTimings | None = None
@@ -396,13 +297,6 @@ def _messages_of(body: bytes, channel: str) -> Sequence[Message | Arrival]:
         return read_reply(body, channel)
     except UnavailableError:
         return ()
-
-
-def _finish(framer: ArrayFramer) -> None:
-    try:
-        framer.finish()
-    except FramingError as error:
-        raise UnavailableError(f"the reply is no array of messages: {error}", code="NOT_JSON") from error
 
 
 def _take(pending: deque[RawEvent]) -> list[RawEvent]:

@@ -89,7 +89,7 @@ def read_error_array(body: bytes) -> Sequence[RestError]:
     """Return the elements of an error array; none when *body* is something else (HTML, empty, cut)."""
     try:
         return _decode_errors(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (ValueError, RecursionError):
         return ()
 
 
@@ -160,7 +160,7 @@ def token_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Sales
     wait_s = retry_after_s(headers)
     try:
         answer: Any = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (ValueError, RecursionError):
         answer = None
     code = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(code, str) or not _CODE.fullmatch(code):
