@@ -193,10 +193,13 @@ def test_pg_bin_comes_first(binaries: PgBinaries, monkeypatch: pytest.MonkeyPatc
     assert find_binaries()[0] == binaries
 
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives its server to another uid")
+@pytest.fixture
+def as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives its server to another uid")
 
 
-@as_root
+@pytest.mark.usefixtures("as_root")
 def test_root_is_told_when_the_server_could_not_enter_the_directory(tmp_path: Path) -> None:
     """Postgres refuses to run as root, and the uid it gets may not enter root's home."""
     closed = tmp_path / "closed"
@@ -205,7 +208,7 @@ def test_root_is_told_when_the_server_could_not_enter_the_directory(tmp_path: Pa
         pass
 
 
-@as_root
+@pytest.mark.usefixtures("as_root")
 def test_root_never_gives_away_a_directory_with_content(directory: Path) -> None:
     """One wrong path in a configuration must not change the owner of somebody's files."""
     (directory / "letter").write_text("mine")
@@ -214,7 +217,7 @@ def test_root_never_gives_away_a_directory_with_content(directory: Path) -> None
     assert directory.stat().st_uid == 0
 
 
-@as_root
+@pytest.mark.usefixtures("as_root")
 async def test_programs_in_a_closed_home_are_copied(directory: Path, tmp_path: Path) -> None:
     """A virtual environment under /root is the usual case, and its folder is closed to others."""
     wheel = next(
