@@ -14,26 +14,21 @@ from sfsync.simorg.bus import EventBus
 from sfsync.simorg.clock import Clock
 from sfsync.simorg.faults import Faults
 from sfsync.simorg.gate import gate
-from sfsync.simorg.ids import IdSource
 from sfsync.simorg.oauth import Sessions
-from sfsync.simorg.org import Credentials as Credentials
-from sfsync.simorg.org import Org as Org
-from sfsync.simorg.org import Settings as Settings
-from sfsync.simorg.org import Stats as Stats
+from sfsync.simorg.org import Credentials, Org, Settings, Stats
 from sfsync.simorg.schema import Schema
 from sfsync.simorg.users import found_users
 from sfsync.simorg.world import World
 
+__all__ = ["Credentials", "Org", "Settings", "Stats", "build_app", "make_org"]
+
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
-HEADER_BYTES_MAX = 32 * 1024
 
 
 def make_org(seed: int = 1) -> Org:
     """Found an org without records: one admin, one integration user, credentials to log in with."""
     clock = Clock()
-    ids = IdSource()
-    org_id, user_id = ids.next("Organization"), ids.next("User")
-    world = World(clock, Schema(), org_id=org_id, user_id=user_id, seed=seed)
+    world = World(clock, Schema(), seed)
     found_users(world)
     credentials = Credentials(
         client_id="3MVG9." + secrets.token_hex(24),
@@ -41,7 +36,7 @@ def make_org(seed: int = 1) -> Org:
         username="sync@example.com",
         password="Sim-" + secrets.token_urlsafe(9),
         security_token=secrets.token_urlsafe(18)[:24],
-        user_id=user_id,
+        user_id=world.user_id,
     )
     org = Org(world, clock, Faults(), Settings(), credentials)
     org.sessions = Sessions(org)

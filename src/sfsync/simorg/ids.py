@@ -4,6 +4,7 @@ Source: the Object Reference's "ID Field Type"; the checksum marks which of the 
 """
 
 from itertools import count
+from random import Random
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHECKSUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
@@ -48,11 +49,12 @@ def normalize(text: str) -> str | None:
 
 
 class IdSource:
-    """Hands out ids in ascending order, per key prefix."""
+    """Hands out ids in ascending order, per key prefix, from a start that depends on the seed."""
 
-    def __init__(self, pod: str = "5i") -> None:
+    def __init__(self, seed: int = 1, pod: str = "5i") -> None:
         self._pod = pod
-        self._counters = {prefix: count(1) for prefix in KEY_PREFIXES.values()}
+        start = Random(seed).randrange(62**4, 62**5)
+        self._counters = {prefix: count(start) for prefix in KEY_PREFIXES.values()}
 
     def next(self, entity: str) -> str:
         """Return a new 18-character id for *entity*."""

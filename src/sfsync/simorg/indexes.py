@@ -6,8 +6,10 @@ beat a tree here: stamps arrive in ascending order, and moving 800 kB of pointer
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 # The lookups whose targets cascade, or whose children are re-parented by a merge.
@@ -26,7 +28,9 @@ class EntityIndex:
         self._ids: list[str] = []
         self._stamps: list[tuple[datetime, str]] = []
 
-    def replace(self, record_id: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
+    def replace(
+        self, record_id: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    ) -> None:
         """Move one record from its place under *before* to its place under *after*."""
         if before is not None:
             old = (before["SystemModstamp"], record_id)
@@ -40,9 +44,15 @@ class EntityIndex:
         elif before is not None and after is None:
             del self._ids[bisect_left(self._ids, record_id)]
 
-    def ids(self) -> Iterator[str]:
-        """Yield ids in ascending order."""
-        return iter(self._ids)
+    def with_purged(self, others: Iterable[str], after: str) -> Iterator[str]:
+        """Yield the ids present, and those of *others* that no longer are, ascending from *after* on."""
+        gone = sorted(record_id for record_id in others if record_id >= after and not self._has(record_id))
+        present = islice(self._ids, bisect_left(self._ids, after), None)
+        return merge(present, gone) if gone else present
+
+    def _has(self, record_id: str) -> bool:
+        place = bisect_left(self._ids, record_id)
+        return place < len(self._ids) and self._ids[place] == record_id
 
     def stamps(self, since: datetime) -> Iterator[tuple[datetime, str]]:
         """Yield (SystemModstamp, id) in ascending order from the instant *since* on."""

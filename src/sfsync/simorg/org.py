@@ -16,6 +16,7 @@ from sfsync.simorg.world import World
 if TYPE_CHECKING:
     from sfsync.simorg.bus import EventBus
     from sfsync.simorg.oauth import Sessions
+    from sfsync.simorg.soql_run import Result
 
 
 @dataclass(slots=True)
@@ -79,6 +80,8 @@ class Org:
     stats: Stats = field(default_factory=Stats)
     url: str = "http://localhost"
     jwt_public_pem: str | None = None
+    # Results of queries with more pages to fetch, by locator; the oldest make room.
+    cursors: "dict[str, Result]" = field(default_factory=dict)
     # Set by `make_org`, which builds them from the org itself.
     sessions: "Sessions" = field(init=False)
     bus: "EventBus" = field(init=False)

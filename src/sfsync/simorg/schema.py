@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 STRING_TYPES = frozenset(
-    {"string", "textarea", "email", "phone", "url", "picklist", "multipicklist", "combobox", "encryptedstring"}
+    {
+        "string",
+        "textarea",
+        "email",
+        "phone",
+        "url",
+        "picklist",
+        "multipicklist",
+        "combobox",
+        "encryptedstring",
+    }
 )
 REFERENCE_TYPES = frozenset({"id", "reference"})
 NUMBER_TYPES = frozenset({"int", "double", "currency", "percent"})
@@ -18,7 +28,15 @@ PICKLISTS = {
     "Salutation": ("Mr.", "Ms.", "Mrs.", "Dr.", "Prof."),
     "LeadSource": ("Web", "Phone Inquiry", "Partner Referral", "Purchased List", "Other"),
     "AccountSource": ("Web", "Phone Inquiry", "Partner Referral", "Purchased List", "Other"),
-    "Industry": ("Banking", "Construction", "Electronics", "Manufacturing", "Retail", "Technology", "Transportation"),
+    "Industry": (
+        "Banking",
+        "Construction",
+        "Electronics",
+        "Manufacturing",
+        "Retail",
+        "Technology",
+        "Transportation",
+    ),
     "Rating": ("Hot", "Warm", "Cold"),
     "Type": ("Prospect", "Customer - Direct", "Customer - Channel", "Technology Partner", "Other"),
     "Ownership": ("Public", "Private", "Subsidiary", "Other"),
@@ -139,10 +157,12 @@ class Schema:
         self.version += 1
         return field
 
-    def retype_field(self, entity: str, name: str, field_type: str, length: int, precision: int, scale: int) -> None:
-        """Give a custom field another type. Raises ValueError for standard and unknown fields."""
-        field = self._custom(entity, name)
-        changed = replace(field, type=field_type, length=length, precision=precision, scale=scale)
+    def retype_field(self, entity: str, like: FieldDef) -> None:
+        """Give a custom field the type and size of *like*. Raises ValueError for standard and unknown fields."""
+        field = self._custom(entity, like.name)
+        changed = replace(
+            field, type=like.type, length=like.length, precision=like.precision, scale=like.scale
+        )
         self._known(entity).put(changed)
         self.version += 1
 
@@ -164,7 +184,9 @@ class Schema:
         if field is None:
             raise ValueError(f"{entity} has no field {name!r}")
         if not field.custom:
-            raise ValueError(f"{entity}.{field.name} is a standard field: only custom ones (__c) can be changed")
+            raise ValueError(
+                f"{entity}.{field.name} is a standard field: only custom ones (__c) can be changed"
+            )
         return field
 
 

@@ -1,153 +1,139 @@
-"""The org's data: versioned records behind a log of commits, read as of any instant.
+"""The org's records behind a log of commits, read as of any instant.
 
 Why: events, queries, getUpdated and lagged reads must agree with one history. Each record keeps its versions by
 commit number, so that a read as of an instant is derived from the log and never from the final state; a dictionary
 of present rows with a separate event list would let the two drift apart.
-
-A field map is sparse: a field without a value is absent, so read it with `.get`.
 """
 
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sfsync.simorg.clock import Clock
+from sfsync.simorg.history import Change, Commit, Fields, Record
 from sfsync.simorg.ids import IdSource
 from sfsync.simorg.indexes import EntityIndex, Referrers
-from sfsync.simorg.schema import Schema
+from sfsync.simorg.schema import FieldDef, Schema
+from sfsync.simorg.transaction import Transaction
 
-Fields = dict[str, Any]
-Kind = Literal["CREATE", "UPDATE", "DELETE", "UNDELETE", "PURGE"]
+__all__ = ["Change", "Commit", "Fields", "Record", "Row", "Snapshot", "World"]
+
+Row = tuple[str, Mapping[str, Any]]
+BIN_LIFE = timedelta(days=15)
 BEFORE_ALL = datetime(1999, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The net change of one record in one transaction; PURGE left the recycle bin and never makes an event."""
-
-    entity: str
-    record_id: str
-    kind: Kind
-    before: Mapping[str, Any] | None
-    after: Mapping[str, Any] | None
-    commit_skew_s: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One committed transaction; a silent one is announced to nobody (lost by design)."""
-
-    number: int
-    transaction_key: str
-    started_at: datetime
-    committed_at: datetime
-    user_id: str
-    origin: str
-    changes: tuple[Change, ...]
-    silent: bool = False
-
-
-class Record:
-    """All versions of one record, oldest first, each under the number of the commit that wrote it."""
-
-    __slots__ = ("entity", "id", "numbers", "states")
-
-    def __init__(self, entity: str, record_id: str) -> None:
-        self.entity = entity
-        self.id = record_id
-        self.numbers: list[int] = []
-        self.states: list[Fields | None] = []
-
-    def at(self, number: int) -> Fields | None:
-        """Return the fields as commit *number* left them; None if unborn or purged then."""
-        if self.numbers and self.numbers[-1] <= number:
-            return self.states[-1]
-        place = bisect_right(self.numbers, number)
-        return self.states[place - 1] if place else None
-
-    def write(self, number: int, fields: Fields | None) -> None:
-        """Append the version that commit *number* makes."""
-        self.numbers.append(number)
-        self.states.append(fields)
 
 
 class World:
     """The transactional store of one org."""
 
-    def __init__(self, clock: Clock, schema: Schema, *, org_id: str, user_id: str, seed: int = 1) -> None:
+    def __init__(self, clock: Clock, schema: Schema, seed: int = 1) -> None:
         self.clock = clock
         self.schema = schema
-        self.org_id = org_id
-        self.user_id = user_id
-        self.ids = IdSource()
+        self.ids = IdSource(seed)
+        self.org_id = self.ids.next("Organization")
+        # Who acts when nobody else is named: the integration user.
+        self.user_id = self.ids.next("User")
         self.rng = random.Random(seed)
         self.log: list[Commit] = []
         self.records: dict[str, Record] = {}
         self.indexes = {entity: EntityIndex() for entity in schema.entities}
         self.referrers = Referrers()
-        # Open long transactions by key, with their start; the records they hold are locked for everybody else.
+        # Open transactions by key, with their start; the records they hold are locked for everybody else.
         self.open_since: dict[str, datetime] = {}
         self.locks: dict[str, str] = {}
         # A record deleted by the cascade of another, and which one: both come back together.
         self.deleted_with: dict[str, str] = {}
+        # Deletions in their order, for emptying the recycle bin after fifteen days.
+        self._deletions: deque[tuple[datetime, str]] = deque()
         self._listeners: list[Callable[[Commit], None]] = []
+        self.schema_changed_at = clock.now()
+        self._schema_listeners: list[Callable[[str, str, FieldDef], None]] = []
 
     @property
     def number(self) -> int:
         """The number of the last commit, 0 before the first."""
-        return self.log[-1].number if self.log else 0
+        return len(self.log)
 
     def on_commit(self, listener: Callable[[Commit], None]) -> None:
         """Call *listener* synchronously with every later commit, in commit order."""
         self._listeners.append(listener)
 
+    def on_schema_change(self, listener: Callable[[str, str, FieldDef], None]) -> None:
+        """Call *listener* with (entity, action, field) after a field was added, removed, retyped, hidden or shown."""
+        self._schema_listeners.append(listener)
+
+    def announce_schema(self, entity: str, action: str, field: FieldDef) -> None:
+        """Tell the listeners that a field changed."""
+        self.schema_changed_at = self.clock.now()
+        for listener in self._schema_listeners:
+            listener(entity, action, field)
+
+    def transaction(
+        self,
+        user_id: str | None = None,
+        origin: str = "",
+        *,
+        started_at: datetime | None = None,
+        silent: bool = False,
+    ) -> Transaction:
+        """Begin a transaction; as a context manager it commits at its end and rolls back on an exception.
+
+        With *started_at* in the past its records are stamped then, though they are committed now.
+        """
+        return Transaction(self, user_id or self.user_id, origin, started_at=started_at, silent=silent)
+
     def number_at(self, instant: datetime) -> int:
         """Return the number of the last commit made at or before *instant*."""
         return bisect_right(self.log, instant, key=lambda commit: commit.committed_at)
 
-    def get(self, record_id: str, number: int | None = None) -> Fields | None:
-        """Return a record's fields now, or as commit *number* left them; None if it is not there."""
+    def get(self, record_id: str) -> Mapping[str, Any] | None:
+        """Return a record's present fields; None if it never was or was purged."""
         record = self.records.get(record_id)
-        return record.at(self.number if number is None else number) if record else None
+        return record.states[-1] if record and record.states else None
 
-    def entity_of(self, record_id: str) -> str | None:
-        """Return the entity of a record that exists or existed."""
-        record = self.records.get(record_id)
-        return record.entity if record else None
+    def snapshot(self, lag_s: float = 0.0) -> "Snapshot":
+        """Return the world as it was *lag_s* seconds ago."""
+        if lag_s <= 0:
+            return Snapshot(self, self.number)
+        now = self.clock.now().timestamp()
+        return Snapshot(self, self.number_at(datetime.fromtimestamp(now - lag_s, UTC)))
 
     def oldest_open(self) -> datetime | None:
         """Return when the oldest transaction still open began."""
         return min(self.open_since.values(), default=None)
 
-    def changed_since(self, number: int) -> Iterator[Change]:
-        """Yield what was committed after commit *number*."""
-        for commit in self.log[number:]:
-            yield from commit.changes
-
     def publish(self, commit: Commit) -> None:
         """Append *commit* to the log, make its changes visible and tell the listeners."""
         self.log.append(commit)
         for change in commit.changes:
-            self._write(commit.number, change)
+            record = self.records.get(change.record_id)
+            if record is None:
+                record = self.records[change.record_id] = Record(change.entity, change.record_id)
+            before = record.states[-1] if record.states else None
+            record.write(commit.number, change.after)
+            self.indexes[change.entity].replace(change.record_id, before, change.after)
+            self.referrers.replace(change.entity, change.record_id, before, change.after)
+            if change.after is not None and change.after["IsDeleted"]:
+                self._deletions.append((change.after["SystemModstamp"], change.record_id))
         for listener in self._listeners:
             listener(commit)
 
-    def _write(self, number: int, change: Change) -> None:
-        record = self.records.get(change.record_id)
-        if record is None:
-            record = self.records[change.record_id] = Record(change.entity, change.record_id)
-        before = record.states[-1] if record.states else None
-        after = dict(change.after) if change.after is not None and type(change.after) is not dict else change.after
-        record.write(number, after)  # type: ignore[arg-type]  # narrowed to a dict just above
-        self.indexes[change.entity].replace(change.record_id, before, after)
-        self.referrers.replace(change.entity, change.record_id, before, after)
-
-    def scan(self, entity: str, number: int | None = None) -> Iterable[tuple[str, Fields]]:
-        """Yield (id, fields) of every record present, deleted ones included, as of commit *number*."""
-        return Snapshot(self, self.number if number is None else number).by_id(entity)
+    def empty_bin(self) -> None:
+        """Purge what has lain in the recycle bin for fifteen days."""
+        horizon = self.clock.now() - BIN_LIFE
+        expired: list[str] = []
+        while self._deletions and self._deletions[0][0] < horizon:
+            deleted_at, record_id = self._deletions.popleft()
+            fields = self.get(record_id)
+            if fields is not None and fields["IsDeleted"] and fields["SystemModstamp"] == deleted_at:
+                expired.append(record_id)
+        if expired:
+            with self.transaction() as tx:
+                for record_id in expired:
+                    tx.expire(record_id)
 
 
 class Snapshot:
@@ -156,54 +142,44 @@ class Snapshot:
     def __init__(self, world: World, number: int) -> None:
         self.world = world
         self.number = number
-        self._overlay: dict[str, dict[str, Fields | None]] = {}
-        for change in world.changed_since(number):
-            self._overlay.setdefault(change.entity, {})[change.record_id] = None
-        for changed in self._overlay.values():
-            for record_id in changed:
-                changed[record_id] = world.records[record_id].at(number)
+        self._changed: dict[str, set[str]] = {}
+        for commit in world.log[number:]:
+            for change in commit.changes:
+                self._changed.setdefault(change.entity, set()).add(change.record_id)
 
-    def get(self, record_id: str) -> Fields | None:
+    def get(self, record_id: str) -> Mapping[str, Any] | None:
         """Return a record's fields in this snapshot."""
         record = self.world.records.get(record_id)
         return record.at(self.number) if record else None
 
-    def by_id(self, entity: str) -> Iterator[tuple[str, Fields]]:
-        """Yield (id, fields) in ascending order of id."""
-        index = self.world.indexes[entity]
-        yield from self._merged(entity, ((record_id, record_id) for record_id in index.ids()), lambda key, _: key)
-
-    def by_stamp(self, entity: str, since: datetime | None) -> Iterator[tuple[str, Fields]]:
-        """Yield (id, fields) in ascending order of (SystemModstamp, Id), from the instant *since* on."""
-        floor = since or BEFORE_ALL
-        keys = ((key, key[1]) for key in self.world.indexes[entity].stamps(floor))
-        yield from self._merged(
-            entity, keys, lambda record_id, fields: (fields["SystemModstamp"], record_id), floor
-        )
-
-    def _merged(
-        self,
-        entity: str,
-        keys: Iterable[tuple[Any, str]],
-        key_of: Callable[[str, Fields], Any],
-        floor: datetime = BEFORE_ALL,
-    ) -> Iterator[tuple[str, Fields]]:
-        changed = self._overlay.get(entity, {})
-        records = self.world.records
-        old = sorted(
-            (key_of(record_id, fields), record_id)
-            for record_id, fields in changed.items()
-            if fields is not None and fields["SystemModstamp"] >= floor
-        )
-        position = 0
-        for key, record_id in keys:
-            if record_id in changed:
-                continue
-            while position < len(old) and old[position][0] < key:
-                yield old[position][1], changed[old[position][1]]  # type: ignore[misc]  # None was filtered out
-                position += 1
-            fields = records[record_id].states[-1]
+    def by_id(self, entity: str, after: str = "") -> Iterator[Row]:
+        """Yield (id, fields) in ascending order of id, beginning at the id *after* or behind it."""
+        records, number = self.world.records, self.number
+        for record_id in self.world.indexes[entity].with_purged(self._changed.get(entity, ()), after):
+            fields = records[record_id].at(number)
             if fields is not None:
                 yield record_id, fields
-        for _, record_id in old[position:]:
-            yield record_id, changed[record_id]  # type: ignore[misc]  # None was filtered out
+
+    def by_stamp(self, entity: str, since: datetime = BEFORE_ALL) -> Iterator[Row]:
+        """Yield (id, fields) in ascending order of (SystemModstamp, Id), from the instant *since* on."""
+        changed = self._changed.get(entity, set())
+        pending = self._old_stamps(changed, since)
+        for key in self.world.indexes[entity].stamps(since):
+            if key[1] in changed:
+                continue
+            while pending and pending[-1] < key:
+                yield self._row(pending.pop()[1])
+            yield self._row(key[1])
+        while pending:
+            yield self._row(pending.pop()[1])
+
+    def _old_stamps(self, changed: set[str], since: datetime) -> list[tuple[datetime, str]]:
+        """Return where the records changed since this snapshot stood in it, last first."""
+        states = ((record_id, self.get(record_id)) for record_id in changed)
+        stamps = ((fields["SystemModstamp"], record_id) for record_id, fields in states if fields is not None)
+        return sorted((key for key in stamps if key[0] >= since), reverse=True)
+
+    def _row(self, record_id: str) -> Row:
+        fields = self.world.records[record_id].at(self.number)
+        assert fields is not None, "an index names only records that are present"  # noqa: S101  # narrows the type
+        return record_id, fields

@@ -1,0 +1,254 @@
+"""The control API: what a test or a user may do to the org besides what its clients may.
+
+Why: it lies beside the simulated protocols, not inside them, so that no client can tell it exists; `GET /control/`
+documents every route.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from sfsync.simorg import burst
+from sfsync.simorg.control_input import ControlError, Input, change_settings, input_of
+from sfsync.simorg.control_state import commit_json, commits, records
+from sfsync.simorg.control_steps import Steps, hold_open
+from sfsync.simorg.faults import KINDS
+from sfsync.simorg.fields_change import change_field
+from sfsync.simorg.gate import json_response
+from sfsync.simorg.life import Life, Pace
+
+if TYPE_CHECKING:
+    from sfsync.simorg.org import Org
+
+Handler = Callable[["_Control", web.Request], Awaitable[Any]]
+
+
+def add_control_routes(app: web.Application, org: "Org") -> None:
+    """Serve the control API of *org*."""
+    control = _Control(org)
+    for (method, path), (handler, _) in _ROUTES.items():
+        app.router.add_route(method, path, control.serving(handler))
+    app.on_shutdown.append(control.close)
+
+
+class _Control:
+    def __init__(self, org: "Org") -> None:
+        self._org = org
+        self._life: Life | None = None
+        self._open: dict[str, asyncio.Task[None]] = {}
+
+    def serving(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Return the web handler that answers with *handler*'s JSON, or 400 with what is wrong."""
+
+        async def serve(request: web.Request) -> web.Response:
+            try:
+                return json_response(await handler(self, request))
+            except ControlError as error:
+                return json_response({"error": str(error)}, status=400)
+
+        return serve
+
+    async def close(self, _app: web.Application) -> None:
+        """Stop what runs in the background."""
+        if self._life is not None:
+            await self._life.stop()
+        for task in self._open.values():
+            task.cancel()
+        await asyncio.gather(*self._open.values(), return_exceptions=True)
+
+    async def document(self, _request: web.Request) -> Any:
+        own = {f"{method} {path}": text for (method, path), (_, text) in _ROUTES.items()}
+        return {"routes": own | burst.ROUTES, "fault_kinds": sorted(KINDS)}
+
+    async def state(self, request: web.Request) -> Any:
+        query = _query(request, "entity", "after", "limit")
+        org_world = self._org.world
+        entity = query.members.get("entity")
+        if entity is not None:
+            query.chosen("entity", org_world.schema.entities)
+        limit = _whole(query, "limit")
+        listed = records(org_world, entity, query.members.get("after", ""), limit)
+        return {"org_id": org_world.org_id, "now": org_world.clock.now().isoformat(), "records": listed}
+
+    async def log(self, request: web.Request) -> Any:
+        query = _query(request, "after", "limit")
+        return {"commits": commits(self._org.world, _whole(query, "after") or 0, _whole(query, "limit"))}
+
+    async def stats(self, _request: web.Request) -> Any:
+        org = self._org
+        told = {
+            name: part.stats() for name in ("bus", "sessions") if hasattr(part := getattr(org, name), "stats")
+        }
+        numbers = {"api_requests": org.stats.api_requests, "commits": org.world.number}
+        return {**numbers, "calls": dict(org.stats.calls), "details": org.stats.details, **told}
+
+    async def clock(self, _request: web.Request) -> Any:
+        return {"now": self._org.clock.now().isoformat(), "offset_s": self._org.clock.offset_s}
+
+    async def move_clock(self, request: web.Request) -> Any:
+        given = (await input_of(request)).only("advance_s")
+        self._org.clock.advance(given.required("advance_s", "a number"))
+        return await self.clock(request)
+
+    async def transact(self, request: web.Request) -> Any:
+        given = await input_of(request)
+        given.only("user", "origin", "duration_s", "age_s", "silent", "wait", "steps")
+        age_s, duration_s = given.optional("age_s", "a number"), given.optional("duration_s", "a number")
+        started_at = self._org.clock.now() - timedelta(seconds=age_s) if age_s else None
+        tx = self._org.world.transaction(
+            given.optional("user", "a string"),
+            given.optional("origin", "a string") or "",
+            started_at=started_at,
+            silent=given.optional("silent", "true or false") is True,
+        )
+        steps = Steps(self._org, tx)
+        try:
+            results = steps.run(given.required("steps", "a list"), given.where)
+        except BaseException:
+            tx.rollback()
+            raise
+        answer: dict[str, Any] = {"transaction_key": tx.key, "results": results, "ids": steps.names}
+        if duration_s:
+            task = self._open[tx.key] = asyncio.create_task(
+                hold_open(self._org, tx, duration_s), name=f"open {tx.key}"
+            )
+            task.add_done_callback(lambda _: self._open.pop(tx.key, None))
+            if given.optional("wait", "true or false") is not True:
+                return {**answer, "commit": None}
+            await task
+        else:
+            tx.commit()
+        return {**answer, "commit": commit_json(tx.result) if tx.result else None}
+
+    async def faults(self, _request: web.Request) -> Any:
+        return {"faults": self._org.faults.listing()}
+
+    async def plant(self, request: web.Request) -> Any:
+        given = await input_of(request)
+        kind = given.chosen("kind", KINDS)
+        match = given.optional("match", "a string")
+        times = given.optional("times", "a whole number") if "times" in given.members else 1
+        params = {name: v for name, v in given.members.items() if name not in ("kind", "match", "times")}
+        try:
+            fault = self._org.faults.add(kind, times=times, match=match, **params)
+        except (TypeError, ValueError) as error:
+            raise ControlError(f"{given.where}: {error}") from error
+        return {"number": fault.number}
+
+    async def clear_faults(self, request: web.Request) -> Any:
+        number = _whole(_query(request, "number"), "number")
+        return {"cleared": self._org.faults.clear(number)}
+
+    async def fields(self, request: web.Request) -> Any:
+        return change_field(self._org.world, await input_of(request))
+
+    async def settings(self, _request: web.Request) -> Any:
+        settings = self._org.settings
+        return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+
+    async def change_settings(self, request: web.Request) -> Any:
+        change_settings(self._org.settings, await input_of(request))
+        return await self.settings(request)
+
+    async def revoke(self, request: web.Request) -> Any:
+        given = (await input_of(request)).only("token")
+        return {"revoked": self._org.sessions.revoke(given.optional("token", "a string"))}
+
+    async def begin_life(self, request: web.Request) -> Any:
+        given = (await input_of(request)).only("rate", "seed", "mix")
+        pace = Pace.of(given)
+        if self._life is not None:
+            await self._life.stop()
+        self._life = Life(self._org, pace)
+        self._life.start()
+        return {"rate": pace.rate, "seed": pace.seed, "mix": pace.mix}
+
+    async def life(self, _request: web.Request) -> Any:
+        return {"running": self._life is not None and self._life.is_running, "done": self._done()}
+
+    async def end_life(self, _request: web.Request) -> Any:
+        if self._life is not None:
+            await self._life.stop()
+        return {"done": self._done()}
+
+    async def refresh_org(self, request: web.Request) -> Any:
+        (await input_of(request)).only()
+        self._org.world.org_id = self._org.world.ids.next("Organization")
+        self._org.sessions.revoke()
+        self._org.bus.reset()
+        return {"org_id": self._org.world.org_id}
+
+    def _done(self) -> dict[str, int]:
+        return dict(self._life.done) if self._life is not None else {}
+
+
+_ROUTES: dict[tuple[str, str], tuple[Handler, str]] = {
+    ("GET", "/control/"): (_Control.document, "this list"),
+    ("GET", "/control/state"): (
+        _Control.state,
+        "every record that ever was, with all fields; ?entity= &after=<record id> &limit=",
+    ),
+    ("GET", "/control/log"): (_Control.log, "commits after ?after=<number>, at most &limit="),
+    ("GET", "/control/stats"): (_Control.stats, "what was asked and delivered, by kind"),
+    ("GET", "/control/clock"): (_Control.clock, "org time"),
+    ("POST", "/control/clock"): (_Control.move_clock, 'move org time: {"advance_s": seconds}'),
+    ("POST", "/control/transaction"): (
+        _Control.transact,
+        (
+            'one transaction: {"steps": [{"op": "create", "entity", "fields", "as"?} | {"op": "update", "id", "fields", '
+            '"system"?} | {"op": "delete"|"undelete"|"purge", "id"} | {"op": "merge", "winner", "losers", "fields"?} | '
+            '{"op": "convert", "lead", "account"?, "contact"?, "status"?, "opportunity"?: true}], "user"?, "origin"?, '
+            '"silent"?: true = no events, "duration_s"?: stamped now and committed later, "wait"?: answer after that, '
+            '"age_s"?: stamped that long ago and committed now}; "$x" stands for the record that a step named "as": "x"'
+        ),
+    ),
+    ("GET", "/control/faults"): (_Control.faults, "planted faults"),
+    ("POST", "/control/faults"): (
+        _Control.plant,
+        (
+            'plant one: {"kind", "times"?: 1 (null = until cleared), "match"?: regular expression on "METHOD path?query", '
+            'channel or entity and id, and what the kind takes: delay, hang "s"; stale_read "s"; truncate "bytes"; status '
+            '"code", "body", "content_type", "headers"; limit_reached "which": "daily"|"concurrent"}'
+        ),
+    ),
+    ("DELETE", "/control/faults"): (_Control.clear_faults, "forget all faults, or ?number="),
+    ("POST", "/control/fields"): (
+        _Control.fields,
+        (
+            'change a field while the org runs: {"entity", "action": "add"|"remove"|"retype"|"hide"|"show", "field": '
+            '{"name", "type"?, "length"?, "precision"?, "scale"?, "formula"?: "Account.Tier__c"}}'
+        ),
+    ),
+    ("GET", "/control/settings"): (_Control.settings, "all settings"),
+    ("POST", "/control/settings"): (_Control.change_settings, "change settings, all or nothing"),
+    ("POST", "/control/revoke"): (_Control.revoke, 'void all tokens, or {"token"}'),
+    ("GET", "/control/life"): (_Control.life, "what background life has done"),
+    ("POST", "/control/life"): (
+        _Control.begin_life,
+        (
+            'let the org live: {"rate": steps per second, "seed"?: 1, "mix"?: {"create", "update", "reparent", "convert", '
+            '"merge", "delete", "undelete", "purge"?: weights}}'
+        ),
+    ),
+    ("DELETE", "/control/life"): (_Control.end_life, "stop it and tell what was done"),
+    ("POST", "/control/org_id"): (
+        _Control.refresh_org,
+        "another org id, tokens void, bus empty (sandbox refresh)",
+    ),
+}
+
+
+def _query(request: web.Request, *names: str) -> Input:
+    return Input(f"{request.method} {request.path}", dict(request.query)).only(*names)
+
+
+def _whole(query: Input, name: str) -> int | None:
+    text = query.members.get(name)
+    if text is None:
+        return None
+    if not str(text).isdigit():
+        raise ControlError(f"{query.where}: {name} must be a whole number; got {text!r}")
+    return int(text)

@@ -1,0 +1,109 @@
+"""Checks on what the control API is given: each refusal says what is wrong, where, and what to do."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_type_hints
+
+from aiohttp import web
+
+from sfsync.simorg.push_settings import CHOICES
+
+
+class ControlError(Exception):
+    """A request that cannot be done; its text says what, where and what to do."""
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "a string": (str,),
+    "a whole number": (int,),
+    "a number": (int, float),
+    "true or false": (bool,),
+    "an object": (dict,),
+    "a list": (list,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A JSON object and the words for where it stands, for error messages."""
+
+    where: str
+    members: Mapping[str, Any]
+
+    def only(self, *names: str) -> "Input":
+        """Return itself. Raises ControlError if it has other members than *names*."""
+        unknown = sorted(set(self.members) - set(names))
+        if unknown:
+            known = ", ".join(names) or "none"
+            raise ControlError(f"{self.where}: unknown key {unknown[0]!r}; known are {known}")
+        return self
+
+    def optional(self, name: str, kind: str) -> Any:
+        """Return a member, None if it is missing. Raises ControlError if it is not *kind*."""
+        value = self.members.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "true or false"):
+            raise ControlError(f"{self.where}: {name} must be {kind}; got {value!r}")
+        return value
+
+    def required(self, name: str, kind: str) -> Any:
+        """Return a member. Raises ControlError if it is missing or not *kind*."""
+        value = self.optional(name, kind)
+        if value is None:
+            raise ControlError(f"{self.where}: {name} is missing; it must be {kind}")
+        return value
+
+    def chosen(self, name: str, among: Collection[str]) -> str:
+        """Return a string that is one of *among*. Raises ControlError otherwise."""
+        value: str = self.required(name, "a string")
+        if value not in among:
+            raise ControlError(
+                f"{self.where}: {name} must be one of {', '.join(sorted(among))}; got {value!r}"
+            )
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """Return a list of strings. Raises ControlError otherwise."""
+        value: list[str] = self.required(name, "a list")
+        if not all(isinstance(element, str) for element in value):
+            raise ControlError(f"{self.where}: {name} must hold strings only; got {value!r}")
+        return value
+
+
+async def input_of(request: web.Request) -> Input:
+    """Return the JSON object in the body; an empty body is an empty object. Raises ControlError."""
+    where = f"{request.method} {request.path}"
+    text = await request.text()
+    try:
+        members = json.loads(text) if text.strip() else {}
+    except ValueError as error:
+        raise ControlError(f"{where}: the body is no JSON: {error}") from error
+    if not isinstance(members, dict):
+        raise ControlError(f"{where}: the body must be a JSON object; got {type(members).__name__}")
+    return Input(where, members)
+
+
+def change_settings(settings: Any, given: Input) -> None:
+    """Put *given* into a settings dataclass, all or nothing. Raises ControlError for unknown keys and wrong types."""
+    kinds = get_type_hints(type(settings))
+    given.only(*(field.name for field in fields(settings)))
+    checked = {name: _setting(given, name, kinds[name]) for name in given.members}
+    for name, value in checked.items():
+        setattr(settings, name, value)
+
+
+def _setting(given: Input, name: str, kind: Any) -> Any:
+    if kind is bool:
+        return given.required(name, "true or false")
+    if name in CHOICES:
+        return given.chosen(name, CHOICES[name])
+    if kind is str:
+        return given.required(name, "a string")
+    if kind in (int, float):
+        number = kind(given.required(name, "a whole number" if kind is int else "a number"))
+        if number < 0:
+            raise ControlError(f"{given.where}: {name} must not be negative; got {number}")
+        return number
+    return given.texts(name)

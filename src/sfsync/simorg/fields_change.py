@@ -1,0 +1,106 @@
+"""Custom fields added, removed, retyped, hidden and shown while the org runs.
+
+Why: an administrator does this on a working day; clients must meet describe, queries and events that change under
+them. Values of a removed field are gone, and those that do not fit a new type are lost, as in Salesforce.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+from sfsync.simorg.control_input import ControlError, Input
+from sfsync.simorg.errors import DmlError
+from sfsync.simorg.schema import FieldDef
+from sfsync.simorg.values import store_value, to_json
+from sfsync.simorg.world import World
+
+TEXT_TYPES = ("string", "textarea", "picklist", "multipicklist", "email", "phone", "url")
+OTHER_TYPES = ("boolean", "int", "double", "currency", "percent", "date", "datetime")
+ACTIONS = ("add", "remove", "retype", "hide", "show")
+_LENGTHS = {
+    "string": 255,
+    "textarea": 255,
+    "picklist": 255,
+    "multipicklist": 4099,
+    "email": 80,
+    "phone": 40,
+    "url": 255,
+}
+
+
+def change_field(world: World, given: Input) -> dict[str, Any]:
+    """Do what *given* asks to one field and describe the field afterwards. Raises ControlError."""
+    given.only("entity", "action", "field")
+    entity = given.chosen("entity", world.schema.entities)
+    action = given.chosen("action", ACTIONS)
+    field = Input(f"{given.where}: field", given.required("field", "an object"))
+    field.only("name", "type", "length", "precision", "scale", "formula", "external_id")
+    try:
+        changed = _changed(world, entity, action, field)
+    except ValueError as error:
+        raise ControlError(f"{given.where}: {error}") from error
+    world.announce_schema(entity, action, changed)
+    return {
+        "entity": entity,
+        "action": action,
+        "field": changed.name,
+        "type": changed.type,
+        "hidden": changed.hidden,
+    }
+
+
+def _changed(world: World, entity: str, action: str, field: Input) -> FieldDef:
+    schema = world.schema
+    name: str = field.required("name", "a string")
+    match action:
+        case "add":
+            schema.add_field(entity, _definition(field))
+        case "remove":
+            removed = schema.remove_field(entity, name)
+            _convert_stored(world, entity, removed, None)
+            return removed
+        case "retype":
+            schema.retype_field(entity, _definition(field))
+        case _:
+            schema.set_hidden(entity, name, hidden=action == "hide")
+    found = schema.entities[entity].field(name)
+    if found is None:
+        raise ValueError(f"{entity} has no field {name!r}")
+    if action == "retype":
+        _convert_stored(world, entity, found, found)
+    return found
+
+
+def _definition(field: Input) -> FieldDef:
+    kind = field.chosen("type", TEXT_TYPES + OTHER_TYPES)
+    return FieldDef(
+        field.required("name", "a string"),
+        kind,
+        length=field.optional("length", "a whole number") or _LENGTHS.get(kind, 9 if kind == "int" else 0),
+        precision=field.optional("precision", "a whole number")
+        or (18 if kind in ("double", "currency", "percent") else 0),
+        scale=field.optional("scale", "a whole number") or 0,
+        nillable=kind != "boolean",
+        formula=field.optional("formula", "a string"),
+        external_id=field.optional("external_id", "true or false") is True,
+        createable=field.optional("formula", "a string") is None,
+        updateable=field.optional("formula", "a string") is None,
+    )
+
+
+def _convert_stored(world: World, entity: str, old: FieldDef, new: FieldDef | None) -> None:
+    """Bring the stored values of a field to its new type, or drop them, without a commit: as Salesforce does it."""
+    for record in world.records.values():
+        if record.entity != entity:
+            continue
+        for state in record.states:
+            if isinstance(state, dict) and old.name in state:
+                value = state.pop(old.name)
+                if new is not None and (fitting := _fitting(new, value)) is not None:
+                    state[new.name] = fitting
+
+
+def _fitting(field: FieldDef, value: Any) -> Any:
+    is_text = field.type in TEXT_TYPES
+    with suppress(DmlError):
+        return store_value(field, f"{to_json(value)}" if is_text else to_json(value))
+    return None

@@ -1,0 +1,178 @@
+"""Records turned into the rows that a SELECT list asks for: JSON objects for REST, text columns for Bulk.
+
+Why: a page of two thousand rows is rendered by a plan made once per query; stored values need no conversion except
+instants and days.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from sfsync.simorg.schema import FieldDef
+from sfsync.simorg.soql_fields import Column, Getter, Scope, getter_of
+from sfsync.simorg.soql_lex import SoqlError
+from sfsync.simorg.soql_parse import Aggregate, FieldsFunction, Order, Path, Query
+from sfsync.simorg.values import to_json, zulu_datetime
+from sfsync.simorg.world import Row, Snapshot
+
+FIELDS_LIMIT_MAX = 200
+# Names of the child relationships that subqueries may use: parent entity and name to child entity and lookup.
+CHILD_RELATIONSHIPS = {
+    ("Account", "contacts"): ("Contact", "AccountId"),
+    ("Account", "childaccounts"): ("Account", "ParentId"),
+    ("Account", "opportunities"): ("Opportunity", "AccountId"),
+}
+
+
+@dataclass(slots=True)
+class _Node:
+    """The columns read from one record, and the records behind its lookups."""
+
+    entity: str
+    columns: list[tuple[str, Getter]] = field(default_factory=list)
+    parents: dict[str, tuple[str, "_Node"]] = field(default_factory=dict)
+    children: list[tuple[str, Callable[[str, str], Any]]] = field(default_factory=list)
+
+
+class Renderer:
+    """Renders the rows of one query."""
+
+    def __init__(self, snapshot: Snapshot, root: _Node, columns: list[Column]) -> None:
+        self._snapshot = snapshot
+        self._root = root
+        self.columns = columns
+
+    def json(self, rows: Iterable[Row], version: str) -> list[dict[str, Any]]:
+        """Return *rows* as REST answers them."""
+        return [self._object(self._root, record_id, fields, version) for record_id, fields in rows]
+
+    def csv(self, rows: Iterable[Row], delimiter: str, line_end: str) -> str:
+        """Return *rows* as Bulk answers them: every value quoted, nothing for null, no header."""
+        getters = [column.get for column in self.columns]
+        quoted = f'"{delimiter}"'
+        lines = ['"' + quoted.join([csv_text(get(fields)) for get in getters]) + '"' for _, fields in rows]
+        return line_end.join([*lines, ""])
+
+    def _object(self, node: _Node, record_id: str, fields: Any, version: str) -> dict[str, Any]:
+        url = f"/services/data/v{version}/sobjects/{node.entity}/{record_id}"
+        row: dict[str, Any] = {"attributes": {"type": node.entity, "url": url}}
+        for name, get in node.columns:
+            value = get(fields)
+            row[name] = to_json(value) if isinstance(value, date) else value
+        for name, (lookup, parent) in node.parents.items():
+            target = fields.get(lookup)
+            found = self._snapshot.get(target) if target else None
+            row[name] = None if found is None else self._object(parent, target, found, version)
+        for name, rows_of in node.children:
+            row[name] = rows_of(record_id, version)
+        return row
+
+
+def csv_text(value: Any) -> str:
+    """Return one value as Bulk writes it inside the quotes."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.replace('"', '""') if '"' in value else value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return zulu_datetime(value)
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def compile_renderer(query: Query, scope: Scope, *, deleted: bool) -> Renderer:
+    """Return the renderer of a SELECT list. Raises SoqlError."""
+    root = _Node(scope.entity.name)
+    columns: list[Column] = []
+    for selected in query.select:
+        match selected:
+            case FieldsFunction():
+                columns.extend(_all_fields(selected, query, scope))
+            case Path():
+                columns.append(_selected_column(selected, columns, scope))
+            case Query():
+                root.children.append(_children(selected, scope, deleted=deleted))
+            case Aggregate():
+                raise SoqlError("MALFORMED_QUERY", query.soql, selected.start, "aggregates need GROUP BY")
+    for column in columns:
+        _plant(root, column, scope)
+    return Renderer(scope.snapshot, root, columns)
+
+
+def render_fields(fields: list[FieldDef], entity_name: str, snapshot: Snapshot) -> Renderer:
+    """Return the renderer of a plain list of fields, as retrieving a record by id needs it."""
+    entity = snapshot.world.schema.entities[entity_name]
+    columns = [Column((), chosen, getter_of(entity, chosen, snapshot)) for chosen in fields]
+    root = _Node(entity_name, [(column.field.name, column.get) for column in columns])
+    return Renderer(snapshot, root, columns)
+
+
+def sorted_rows(rows: list[Row], order: list[tuple[Column, Order]]) -> list[Row]:
+    """Return *rows* in the order asked for; nulls come first unless NULLS LAST, text is compared without case."""
+    for column, term in reversed(order):
+        keyed = [(column.get(fields), (record_id, fields)) for record_id, fields in rows]
+        empty = [row for key, row in keyed if key is None]
+        full = [
+            (key.lower() if isinstance(key, str) and not _is_id(column) else key, row)
+            for key, row in keyed
+            if key is not None
+        ]
+        full.sort(key=lambda pair: pair[0], reverse=term.descending)
+        ordered = [row for _, row in full]
+        rows = ordered + empty if term.nulls_last else empty + ordered
+    return rows
+
+
+def _is_id(column: Column) -> bool:
+    return column.field.type in ("id", "reference")
+
+
+def _selected_column(path: Path, columns: list[Column], scope: Scope) -> Column:
+    column = scope.resolve(path)
+    if any(column.name == other.name for other in columns):
+        raise scope.error("INVALID_FIELD", path, f"duplicate field selected: {column.name}")
+    return column
+
+
+def _all_fields(selected: FieldsFunction, query: Query, scope: Scope) -> list[Column]:
+    if selected.kind != "STANDARD" and (query.limit is None or query.limit > FIELDS_LIMIT_MAX):
+        message = f"The SOQL FIELDS function must have a LIMIT of at most {FIELDS_LIMIT_MAX}"
+        raise SoqlError("MALFORMED_QUERY", query.soql, None, message)
+    wanted = [
+        f
+        for f in scope.entity
+        if not f.hidden and selected.kind in ("ALL", "CUSTOM" if f.custom else "STANDARD")
+    ]
+    return [Column((), chosen, getter_of(scope.entity, chosen, scope.snapshot)) for chosen in wanted]
+
+
+def _plant(root: _Node, column: Column, scope: Scope) -> None:
+    """Add a column to the tree of records that it is read from."""
+    node, entity = root, scope.entity
+    for relation in column.relations:
+        entity = scope.snapshot.world.schema.entities[relation.reference_to[0]]
+        fresh = (relation.name, _Node(entity.name))
+        node = node.parents.setdefault(str(relation.relationship), fresh)[1]
+    node.columns.append((column.field.name, getter_of(entity, column.field, scope.snapshot)))
+
+
+def _children(query: Query, scope: Scope, *, deleted: bool) -> tuple[str, Callable[[str, str], Any]]:
+    key = (scope.entity.name, query.entity.lower())
+    if key not in CHILD_RELATIONSHIPS:
+        message = f"Didn't understand relationship '{query.entity}' in FROM part of query call."
+        raise SoqlError("INVALID_TYPE", query.soql, query.entity_start, message)
+    child, lookup = CHILD_RELATIONSHIPS[key]
+    snapshot = scope.snapshot
+    inner = Scope(query.soql, snapshot.world.schema.entities[child], query.alias, snapshot)
+    renderer = compile_renderer(query, inner, deleted=deleted)
+
+    def rows_of(record_id: str, version: str) -> Any:
+        found = ((i, snapshot.get(i)) for i in snapshot.world.referrers.of(child, lookup, record_id))
+        rows = [(i, f) for i, f in found if f is not None and f.get(lookup) == record_id]
+        rows = [row for row in rows if deleted or not row[1]["IsDeleted"]][: query.limit]
+        records = renderer.json(rows, version)
+        return {"totalSize": len(records), "done": True, "records": records} if records else None
+
+    return query.entity, rows_of

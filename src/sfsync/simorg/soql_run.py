@@ -1,0 +1,187 @@
+"""A parsed query answered from a snapshot of the world.
+
+Why: the access path matters as soon as there are a hundred thousand records: ids named in the condition are looked
+up, a floor on SystemModstamp walks the index from there, and a LIMIT stops the walk when the order is the index's
+own. Everything else is a scan and a sort.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from sfsync.simorg.errors import ApiError
+from sfsync.simorg.ids import normalize
+from sfsync.simorg.schema import EntityDef
+from sfsync.simorg.soql_fields import Scope
+from sfsync.simorg.soql_group import grouped, is_grouped
+from sfsync.simorg.soql_lex import SoqlError
+from sfsync.simorg.soql_parse import Aggregate, Order, Path, Query, parse
+from sfsync.simorg.soql_rows import Renderer, compile_renderer, sorted_rows
+from sfsync.simorg.soql_where import Test, bound, compile_test, wanted_ids
+from sfsync.simorg.world import BEFORE_ALL, Row, Snapshot
+
+SOQL_LENGTH_MAX = 100_000
+OFFSET_MAX = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The rows of a query, still records; *groups* are the finished rows of an aggregate query instead."""
+
+    entity: str
+    total: int
+    rows: list[Row]
+    renderer: Renderer | None
+    groups: list[dict[str, Any]] | None = None
+
+    def json(self, start: int, end: int, version: str) -> list[dict[str, Any]]:
+        """Return rows *start* to *end* in REST form."""
+        if self.groups is not None:
+            return self.groups[start:end]
+        return self.renderer.json(self.rows[start:end], version) if self.renderer else []
+
+    def __len__(self) -> int:
+        return len(self.rows) if self.groups is None else len(self.groups)
+
+
+def run(soql: str, snapshot: Snapshot, *, deleted: bool) -> Result:
+    """Answer *soql*; with *deleted*, what lies in the recycle bin is seen too. Raises SoqlError or ApiError."""
+    if len(soql) > SOQL_LENGTH_MAX:
+        raise ApiError(
+            "MALFORMED_QUERY", f"SOQL statements cannot be longer than {SOQL_LENGTH_MAX} characters."
+        )
+    return answer(parse(soql), snapshot, deleted=deleted)
+
+
+def answer(query: Query, snapshot: Snapshot, *, deleted: bool) -> Result:
+    """Answer a parsed query. Raises SoqlError or ApiError."""
+    scope = scope_of(query, snapshot)
+    if query.offset > OFFSET_MAX:
+        raise ApiError("NUMBER_OUTSIDE_VALID_RANGE", f"Maximum SOQL offset allowed is {OFFSET_MAX}")
+    matching = _matching(query, scope, deleted=deleted)
+    if is_grouped(query):
+        return grouped_result(query, scope, list(matching))
+    renderer = compile_renderer(query, scope, deleted=deleted)
+    order = _checked_order(query, scope)
+    if order and not _is_index_order(query):
+        rows = sorted_rows(list(matching), order)[query.offset :]
+        rows = rows if query.limit is None else rows[: query.limit]
+    else:
+        end = None if query.limit is None else query.offset + query.limit
+        rows = list(islice(matching, query.offset, end))
+    return Result(scope.entity.name, len(rows), rows, renderer)
+
+
+def grouped_result(query: Query, scope: Scope, rows: list[Row]) -> Result:
+    """Return the result of an aggregate query; `COUNT()` alone is only a total."""
+    match query.select:
+        case (Aggregate(function="COUNT", path=None),):
+            return Result(
+                scope.entity.name, len(rows) if query.limit is None else min(len(rows), query.limit), [], None
+            )
+        case _:
+            groups = grouped(query, scope, rows)
+            return Result("AggregateResult", len(groups), [], None, groups)
+
+
+def scope_of(query: Query, snapshot: Snapshot) -> Scope:
+    """Return what the names of *query* mean. Raises SoqlError INVALID_TYPE."""
+    entity = snapshot.world.schema.entity(query.entity)
+    if entity is None:
+        message = (
+            f"sObject type '{query.entity}' is not supported. If you are attempting to use a custom object, be sure to "
+            "append the '__c' after the entity name. Please reference your WSDL or the describe call for the "
+            "appropriate names."
+        )
+        raise SoqlError("INVALID_TYPE", query.soql, query.entity_start, message)
+    return Scope(query.soql, entity, query.alias, snapshot)
+
+
+def _matching(query: Query, scope: Scope, *, deleted: bool) -> Iterator[Row]:
+    """Return the rows that match; errors in the condition are raised at once, not at the first row."""
+
+    def semijoin(inner: Query) -> set[Any]:
+        path = inner.select[0]
+        if len(inner.select) != 1 or not isinstance(path, Path):
+            message = "a subquery in a condition selects exactly one field"
+            raise SoqlError("MALFORMED_QUERY", query.soql, inner.entity_start, message)
+        inner_scope = scope_of(inner, scope.snapshot)
+        column = inner_scope.resolve(path)
+        found = {column.get(fields) for _, fields in _matching(inner, inner_scope, deleted=deleted)}
+        return found - {None}
+
+    test = compile_test(query.where, scope, semijoin) if query.where else None
+    return _passing(_candidates(query, scope.entity, scope.snapshot), test, deleted=deleted)
+
+
+def _passing(rows: Iterable[Row], test: Test | None, *, deleted: bool) -> Iterator[Row]:
+    for row in rows:
+        if (deleted or not row[1]["IsDeleted"]) and (test is None or test(row[1])):
+            yield row
+
+
+def _candidates(query: Query, entity: EntityDef, snapshot: Snapshot) -> Iterator[Row]:
+    ids = wanted_ids(query.where)
+    if ids is not None:
+        found = ((record_id, snapshot.get(record_id)) for record_id in ids)
+        return ((i, f) for i, f in found if f is not None and snapshot.world.records[i].entity == entity.name)
+    floor = bound(query.where, "systemmodstamp", (">", ">=", "="), min)
+    if floor is not None or _orders_by_stamp(query):
+        ceiling = bound(query.where, "systemmodstamp", ("<", "<=", "="), max)
+        rows = snapshot.by_stamp(entity.name, floor or BEFORE_ALL)
+        if ceiling is None:
+            return rows
+        return _until(rows, ceiling)
+    first_id = bound(query.where, "id", (">", ">=", "="), min) or ""
+    return snapshot.by_id(entity.name, normalize(first_id) or "")
+
+
+def _until(rows: Iterator[Row], ceiling: Any) -> Iterator[Row]:
+    for row in rows:
+        if row[1]["SystemModstamp"] > ceiling:
+            return
+        yield row
+
+
+def _checked_order(query: Query, scope: Scope) -> list[tuple[Any, Order]]:
+    terms = []
+    for term in query.order_by:
+        if isinstance(term.path, Aggregate):
+            message = "aggregates in ORDER BY need an aggregate query"
+            raise SoqlError("MALFORMED_QUERY", query.soql, term.path.start, message)
+        column = scope.resolve(term.path)
+        if column.field.is_address or column.field.length > 255:
+            message = f"field '{column.field.name}' can not be sorted in a query call"
+            raise scope.error("INVALID_FIELD", term.path, message)
+        terms.append((column, term))
+    return terms
+
+
+def _order_names(query: Query) -> list[str]:
+    """Return the names of a plain ascending order, in small letters; empty if it is anything else."""
+    names = []
+    for term in query.order_by:
+        if (
+            term.descending
+            or isinstance(term.path, Aggregate)
+            or term.path.function
+            or len(term.path.names) != 1
+        ):
+            return []
+        names.append(term.path.names[0].lower())
+    return names
+
+
+def _orders_by_stamp(query: Query) -> bool:
+    return _order_names(query) in (["systemmodstamp"], ["systemmodstamp", "id"])
+
+
+def _is_index_order(query: Query) -> bool:
+    """Whether the candidates already come in the order asked for."""
+    if wanted_ids(query.where) is not None:
+        return _order_names(query) == ["id"]
+    if _orders_by_stamp(query):
+        return True
+    has_floor = bound(query.where, "systemmodstamp", (">", ">=", "="), min) is not None
+    return _order_names(query) == ["id"] and not has_floor
