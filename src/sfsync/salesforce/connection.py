@@ -275,6 +275,12 @@ class Connection:
             return await self.clock_ms()
         return self.last_date_ms
 
+    def estimated_ms(self) -> int | None:
+        """Return what the org's clock shows about now; for planning only, a read is dated by an answer."""
+        if self.last_date_ms is None:
+            return None
+        return self.last_date_ms + round((time.monotonic() - self._last_date_at) * 1000)
+
     # ---- a second set of sockets, for a stream
 
     def open_http(self, cookies: aiohttp.CookieJar) -> aiohttp.ClientSession:

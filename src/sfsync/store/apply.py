@@ -22,7 +22,7 @@ from ..core.commands import Absence, Cause, Command, RecordCommand, Resweep, Sna
 from ..core.events import Position
 from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
-from ..core.order import Clocks, Mark, MirrorRow, Verdict, fold, mark, schedule
+from ..core.order import Clocks, Mark, MirrorRow, Verdict, fold, mark, proving_wait_ms, schedule
 from ..errors import PoisonError, StoreError
 from .database import Connection, Database, store_errors
 from .grouping import Regrouping, Touched, regroup_touched
@@ -101,7 +101,8 @@ class _Loaded:
     own_id: int | None
     subject_id: int | None
     is_linked: bool
-    is_converted: bool
+    converted_to: str | None
+    named: bool = False
     hold: bool = False
 
 
@@ -168,6 +169,8 @@ class Applier:
             else:
                 await self._write(connection, list(loaded.values()), batch.origin, outcome)
             await self._write_marks(connection, batch, loaded.values(), outcome)
+            # Last, because it adds to marks that the batch itself may have written or ended.
+            await self._mark_relatives(connection, [r for r in loaded.values() if r.row.changed])
             await self._write_asides(connection, batch)
             if batch.progress:
                 await batch.progress(connection)
@@ -216,8 +219,11 @@ class Applier:
             if verdict is Verdict.REPAIRED and isinstance(command, Snapshot):
                 outcome.repairs.append(_repair(record, command))
         for record in loaded.values():
-            converts_now = bool(record.row.over.get("ConvertedContactId")) and not record.is_converted
+            said = record.row.over.get("ConvertedContactId")
+            converts_now = said is not None and record.converted_to is None
             record.hold = record.row.maybe_merged or (converts_now and not record.row.set_by_read)
+            if said is not None and record.converted_to not in (None, said):
+                _log.warning("store.conversion.contradicted", record_id=record.row.record_id)
 
     # Write -------------------------------------------------------------------------------------------
 
@@ -236,7 +242,6 @@ class Applier:
         rows = [staging_row(r.row, was_known=r.was_known, own_id=r.own_id, hold=r.hold) for r in changed]
         await write_rows(connection, statements, rows, self.org, self._other_half_wait_s)
         await self._project(connection, [(r.row.entity, _touched(r)) for r in changed], origin, outcome)
-        await self._mark_relatives(connection, changed)
 
     async def _assign_ids(self, connection: Connection, changed: Sequence[_Loaded]) -> None:
         """Give an own id to each record that is live for the first time."""
@@ -244,7 +249,7 @@ class Applier:
         if nameless:
             rows = await connection.fetch(self._database.sql("reserve_ids"), len(nameless))
             for record, row in zip(nameless, rows, strict=True):
-                record.own_id = row["nextval"]
+                record.own_id, record.named = row["nextval"], True
                 record.subject_id = record.subject_id or record.own_id
 
     async def _project(
@@ -266,7 +271,7 @@ class Applier:
                 )
                 for row in children:
                     people.setdefault(
-                        row["id"], Touched(row["id"], row["subject_id"], is_linked=row["grouped"])
+                        row["id"], Touched(row["id"], row["subject_id"], is_linked=row["is_linked"])
                     )
         if people:
             persons = await regroup_touched(connection, self._database, self.org, list(people.values()))
@@ -290,16 +295,15 @@ class Applier:
 
     async def _mark_relatives(self, connection: Connection, changed: Sequence[_Loaded]) -> None:
         """Distrust contacts whose account was deleted, merged or restored: their own change may be silent."""
+        proving_after_ms = proving_wait_ms(self._clocks)
         accounts = [r.row.record_id for r in changed if r.row.entity is Entity.ACCOUNT and r.row.turned_ms]
         if accounts:
             await connection.execute(
-                self._database.sql("mark_children"), self.org, accounts, self._clocks.settle_ms
+                self._database.sql("mark_children"), self.org, accounts, proving_after_ms
             )
         contacts = [r.row.record_id for r in changed if _may_be_orphan(r)]
         if contacts:
-            await connection.execute(
-                self._database.sql("mark_orphans"), self.org, contacts, self._clocks.settle_ms
-            )
+            await connection.execute(self._database.sql("mark_orphans"), self.org, contacts, proving_after_ms)
 
     async def _write_marks(
         self,
@@ -433,7 +437,7 @@ def _loaded(row: asyncpg.Record, entity: Entity) -> _Loaded:
         own_id=row["own_id"],
         subject_id=row["subject_id"],
         is_linked=bool(row["grouped"]) or bool(row["held"]) or row["converted_contact_id"] is not None,
-        is_converted=row["converted_contact_id"] is not None,
+        converted_to=row["converted_contact_id"],
     )
 
 
@@ -444,7 +448,7 @@ def _touched(record: _Loaded) -> Touched:
         record_id=row.record_id,
         subject_id=record.subject_id,
         is_linked=record.is_linked or record.hold or edge_changed,
-        may_be_linked=not record.was_known or record.was_complete != row.complete,
+        may_be_linked=not record.was_known or record.was_complete != row.complete or record.named,
     )
 
 

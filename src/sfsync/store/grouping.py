@@ -22,7 +22,7 @@ class Touched:
     """A record whose projection must be looked at again.
 
     `is_linked`: it is or was in a group, or waits for its other half. `may_be_linked`: it is new to the mirror
-    or became complete, so that an edge of another record may now reach it.
+    or became complete or live for the first time, so that an edge or a contact of another record may now reach it.
     """
 
     record_id: RecordId
@@ -58,11 +58,10 @@ async def regroup_touched(
         rows = await connection.fetch(database.sql("find_linked"), org, candidates)
         linked.update(row["id"] for row in rows)
     for t in touched:
-        if t.record_id not in linked:
-            if t.subject_id is not None:
-                result.project(t.subject_id, t.record_id)
-            if t.may_be_linked:
-                result.moved.append(t.record_id)
+        if t.record_id not in linked and t.subject_id is not None:
+            result.project(t.subject_id, t.record_id)
+        if t.may_be_linked:
+            result.moved.append(t.record_id)
     if linked:
         await _regroup_linked(connection, database, org, sorted(linked), result)
     return result
@@ -73,14 +72,16 @@ async def _regroup_linked(
 ) -> None:
     loaded = await connection.fetch(database.sql("load_groups"), org, linked)
     rows = {RecordId(row["id"]): row for row in loaded}
-    groups = [group for group in regroup(_member(row) for row in rows.values()) if not _waits(group, rows)]
-    outcome: dict[RecordId, tuple[int | None, bool]] = {
-        m.record_id: (g.subject_id, len(g.members) > 1) for g in groups for m in g.members
-    }
-    waiting = {m for m in rows if rows[m]["held"] and m not in outcome}
-    for record_id in rows.keys() - outcome.keys() - waiting:
-        if not rows[record_id]["grouped"] and rows[record_id]["own_id"] is None:
-            outcome[record_id] = (None, False)
+    groups: list[Group] = []
+    waiting: set[RecordId] = set()
+    for group in regroup(_member(row) for row in rows.values()):
+        if _waits(group, rows):
+            waiting.update(member.record_id for member in group.members)
+        else:
+            groups.append(group)
+    # Who is in no group was never live, or is not known well enough yet: nobody's record.
+    outcome: dict[RecordId, tuple[int | None, bool]] = dict.fromkeys(rows.keys() - waiting, (None, False))
+    outcome |= {m.record_id: (g.subject_id, len(g.members) > 1) for g in groups for m in g.members}
     if outcome:
         ids = list(outcome)
         await connection.execute(

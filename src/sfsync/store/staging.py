@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..core.order import MirrorRow
+from .database import Connection
 
 COPY_ROWS_MIN = 100
 

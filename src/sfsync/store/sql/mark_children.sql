@@ -1,5 +1,5 @@
 -- Mark the known contacts of accounts that were deleted, merged or restored: their own change may be silent.
--- $1 text org, $2 text[] account ids, $3 bigint settle_ms.
+-- $1 text org, $2 text[] account ids, $3 bigint ms until a read proves something.
 WITH child AS (
     UPDATE sfsync.record AS r SET parent_turned_ms = a.turned_ms
     FROM sfsync.record AS a

@@ -1,5 +1,5 @@
 -- Mark contacts that a batch wrote live under a deleted account, once per change of that account.
--- $1 text org, $2 text[] contact ids, $3 bigint settle_ms.
+-- $1 text org, $2 text[] contact ids, $3 bigint ms until a read proves something.
 WITH orphan AS (
     UPDATE sfsync.record AS r SET parent_turned_ms = a.turned_ms
     FROM sfsync.record AS a

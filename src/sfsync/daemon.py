@@ -1,0 +1,320 @@
+"""The composition root: settings in, one running pipeline out; signals, leadership, binding, outages.
+
+Why: this is the only module that knows every room. What is opened first is closed last. An outage of Postgres or
+of the login ends the pipeline and begins a new one from the committed position; anything else that fails ends
+the process, and a supervisor starts it again: that is the same path as after a crash, so it is the one that works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+import tomllib
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+
+from . import __version__
+from .config import Settings, load_settings
+from .console.server import serve_console
+from .core.ids import Entity
+from .core.mapping import BoundMapping, bind
+from .core.mapping_file import MappingFile, default_mapping, parse_mapping
+from .core.order import Clocks
+from .errors import (
+    AuthError,
+    ConfigError,
+    LimitError,
+    SalesforceError,
+    SfsyncError,
+    StoreUnavailableError,
+)
+from .log import describe_error
+from .salesforce.connection import Connection, LinkTimings, open_connection
+from .salesforce.reply import CometdTimings
+from .salesforce.rest import Rest
+from .store.binding import bind_org
+from .store.columns import ensure_columns
+from .store.database import StoreOptions, open_database
+from .store.leadership import lead
+from .store.migrate import migrate
+from .store.sql import Schemas
+from .sync.health import Health
+from .sync.metrics import Metrics
+from .sync.options import SyncOptions
+from .sync.outages import Outage
+from .sync.pipeline import Pipeline
+
+_log = structlog.get_logger()
+CLAIMS = ("store", "salesforce", "leadership", "stream", "backfill", "sweep")
+
+
+def store_options(settings: Settings, dsn: str) -> StoreOptions:
+    """Return the store's part of *settings*."""
+    return StoreOptions(
+        dsn=dsn,
+        schemas=Schemas(settings.store.crm_schema, settings.store.internal_schema),
+        statement_timeout_s=settings.store.statement_timeout_s,
+        lock_timeout_s=settings.store.lock_timeout_s,
+    )
+
+
+def sync_options(settings: Settings) -> SyncOptions:
+    """Return the work's part of *settings*."""
+    sync, salesforce = settings.sync, settings.salesforce
+    return SyncOptions(
+        channel=salesforce.channel,
+        clocks=Clocks(fuzz_ms=round(sync.clock_fuzz_s * 1000), settle_ms=round(sync.settle_s * 1000)),
+        timings=CometdTimings(long_poll_s=salesforce.long_poll_s),
+        reconnect_window_s=salesforce.reconnect_window_s,
+        sweep_interval_s=sync.sweep_interval_s,
+        sweep_enabled=sync.sweep_enabled,
+        look_back_ms=round(sync.look_back_s * 1000),
+        sweep_page=sync.sweep_page,
+        refetch_batch=sync.refetch_batch,
+        hold_ms=sync.hold_ms,
+        other_half_wait_s=sync.other_half_wait_s,
+        queue_events_max=sync.queue_events_max,
+        batch_events_max=sync.batch_events_max,
+        backoff_s_max=sync.backoff_s_max,
+        auth_retry_s=sync.auth_retry_s,
+        change_retention_days=settings.store.change_retention_days,
+        dead_letter_retention_days=settings.store.dead_letter_retention_days,
+    )
+
+
+def read_mapping(path: Path | None) -> MappingFile:
+    """Return the mapping of a file, or the shipped one. Raises `ConfigError` naming what is wrong in it."""
+    if path is None:
+        return default_mapping()
+    try:
+        return parse_mapping(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise ConfigError(f"mapping.file: {path} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"mapping.file: {path} is not TOML: {error}") from error
+
+
+async def bind_mapping(rest: Rest, mapping: MappingFile) -> BoundMapping:
+    """Check *mapping* against what the org describes. Raises `ConfigError` listing all faults."""
+    describes = {entity: await rest.describe(entity.value) for entity in Entity}
+    bound = bind(mapping, describes)
+    for finding in bound.warnings:
+        _log.warning(
+            "mapping.warned",
+            table=finding.table,
+            column=finding.column,
+            field=finding.field,
+            problem=finding.problem,
+        )
+    _log.info("mapping.checked", columns=len(bound.person) + len(bound.company), warnings=len(bound.warnings))
+    return bound
+
+
+@asynccontextmanager
+async def open_login(settings: Settings) -> AsyncIterator[Connection]:
+    """Log in to the org of *settings*."""
+    salesforce = settings.salesforce
+    async with open_connection(
+        settings.credentials(),
+        api_version=salesforce.api_version,
+        ca_file=salesforce.ca_file,
+        timings=LinkTimings(request_s=salesforce.request_timeout_s),
+    ) as connection:
+        yield connection
+
+
+@contextmanager
+def server_dsn(settings: Settings) -> Iterator[str]:
+    """Yield the DSN of the store: the configured one, or that of an embedded server that runs inside."""
+    if settings.store.dsn is not None:
+        yield settings.store.dsn.get_secret_value()
+        return
+    from .store.embedded import embedded_postgres  # noqa: PLC0415 - an optional extra
+
+    with embedded_postgres(settings.store.embedded_dir) as dsn:
+        yield dsn
+
+
+class Daemon:
+    """One process: it lives through outages and ends by a signal, by being fenced, or by a fault."""
+
+    def __init__(self, settings: Settings, dsn: str, config_path: Path | None = None) -> None:
+        self._settings = settings
+        self._dsn = dsn
+        self._config_path = config_path
+        self._options = sync_options(settings)
+        self._sweep_wanted = asyncio.Event()
+        self._verify_wanted = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._stop_reason = ""
+        self._has_worked = False
+        self.metrics = Metrics()
+        self.health = Health(*CLAIMS)
+
+    # Signals -----------------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Take over the signals.
+
+        USR1 sweeps, USR2 reads everything again, HUP reloads, TERM and INT stop, a second one leaves at once.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self._on_wanted, "SIGUSR1", self._sweep_wanted)
+        loop.add_signal_handler(signal.SIGUSR2, self._on_wanted, "SIGUSR2", self._verify_wanted)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop, number)
+
+    def _on_wanted(self, name: str, wanted: asyncio.Event) -> None:
+        if not wanted.is_set():
+            _log.info("daemon.signal.received", signal=name)
+        wanted.set()
+
+    def _on_reload(self) -> None:
+        """Read the configuration again; a faulty one changes nothing."""
+        _log.info("daemon.signal.received", signal="SIGHUP")
+        try:
+            settings = load_settings(self._config_path, os.environ)
+            read_mapping(settings.mapping.file)
+        except ConfigError as error:
+            _log.error("daemon.config.refused", error=describe_error(error))
+            return
+        changed = [
+            name
+            for name in type(settings).model_fields
+            if getattr(settings, name) != getattr(self._settings, name)
+        ]
+        self._settings, self._options = settings, sync_options(settings)
+        _log.info("daemon.config.reloaded", changed=changed)
+        self._reload.set()
+
+    def _on_stop(self, number: signal.Signals) -> None:
+        _log.info("daemon.signal.received", signal=number.name)
+        if self._stop.is_set():
+            os._exit(128 + number)
+        self._stop_reason = number.name
+        self._stop.set()
+
+    # Life --------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Replicate until a signal; return the exit code.
+
+        Raises what ends a process: `ConfigError`, `OrgMismatchError`, `SchemaError`, `FencedError`, faults.
+        """
+        started = time.monotonic()
+        self.listen()
+        _log.info("daemon.started", version=__version__, pid=os.getpid())
+        async with AsyncExitStack() as stack:
+            if self._settings.console.enabled:
+                await stack.enter_async_context(
+                    serve_console(self._settings.console, self.health, self.metrics)
+                )
+            await self._until_stopped(self._live())
+        _log.info("daemon.stopped", reason=self._stop_reason, duration_s=round(time.monotonic() - started, 3))
+        return 0
+
+    async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
+        """Run *work* until the stop signal; then cancel it, and leave after `shutdown_s` whatever it does."""
+        working = asyncio.create_task(work, name="live")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+            _, late = await asyncio.wait({working}, timeout=self._settings.sync.shutdown_s)
+            if late:
+                _log.error("daemon.failed", error="shutdown took too long")
+                os._exit(1)
+        if not working.cancelled() and (error := working.exception()) is not None:
+            raise error
+
+    async def _live(self) -> None:
+        """Keep a pipeline running through outages and reloads."""
+        outage = Outage(
+            "pipeline",
+            self.metrics,
+            wait_s_max=self._options.backoff_s_max,
+            auth_wait_s=self._options.auth_retry_s,
+        )
+        while True:
+            wait_s = 0.0
+            try:
+                await self._one_life_or_reload(outage)
+            except* (StoreUnavailableError, SalesforceError) as group:
+                error = _most_telling(group)
+                if isinstance(error, AuthError) and not self._has_worked:
+                    raise ConfigError(f"Salesforce refuses the credentials: {error}") from error
+                for claim in CLAIMS:
+                    self.health.set(claim, ok=False, detail=type(error).__name__)
+                wait_s = outage.failed(error)
+            await asyncio.sleep(wait_s)
+
+    async def _one_life_or_reload(self, outage: Outage) -> None:
+        """Run one life; a reload ends it, and the next one begins with the new settings."""
+        self._reload.clear()
+        living = asyncio.create_task(self._one_life(outage), name="life")
+        reloading = asyncio.create_task(self._reload.wait(), name="reload")
+        try:
+            await asyncio.wait({living, reloading}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reloading.cancel()
+            if not living.done():
+                living.cancel()
+                await asyncio.wait({living})
+        if not living.cancelled():
+            living.result()
+
+    async def _one_life(self, outage: Outage) -> None:
+        """From login to failure."""
+        async with (
+            open_database(store_options(self._settings, self._dsn)) as database,
+            open_login(self._settings) as connection,
+        ):
+            self.health.set("store", ok=True)
+            self.health.set("salesforce", ok=True)
+            await migrate(database)
+            await bind_org(database, connection.org_id)
+            async with lead(database, connection.org_id) as leadership:
+                self.health.set("leadership", ok=True)
+                mapping = await bind_mapping(Rest(connection), read_mapping(self._settings.mapping.file))
+                await ensure_columns(database, mapping)
+                self._has_worked = True
+                outage.ended()
+                await Pipeline(
+                    connection,
+                    database,
+                    leadership,
+                    mapping,
+                    self._options,
+                    self.metrics,
+                    self.health,
+                    self._sweep_wanted,
+                    self._verify_wanted,
+                ).run()
+
+
+def _most_telling(group: BaseExceptionGroup[SfsyncError]) -> SfsyncError:
+    """Return the error of a group that decides how long to wait: a refusal or a limit before being away."""
+    leaves = list(_leaves(group))
+    return next((error for error in leaves if isinstance(error, AuthError | LimitError)), leaves[0])
+
+
+def _leaves(group: BaseExceptionGroup[SfsyncError]) -> Iterator[SfsyncError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+async def run(settings: Settings, config_path: Path | None = None) -> int:
+    """Run the daemon until it is stopped; return its exit code."""
+    with server_dsn(settings) as dsn:
+        return await Daemon(settings, dsn, config_path).run()

@@ -1,0 +1,173 @@
+"""Remember how far each entity was read: backfill, watermark, owed readings and the certificates of sweeps.
+
+Why: a sweep that is not complete is a failed sweep, so its watermark and its certificate are committed with its
+last page and never before. A reading that is owed (after an overflow, a wildcard or a lost position) is a row
+that lives until the last page of such a reading is applied; a restart in between changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from ..core.events import Position
+from ..core.ids import Entity, RecordId
+from ..errors import PositionError
+from .apply import Progress
+from .database import Connection, Database
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far one entity was read. Instants are Salesforce's, in ms; None: not yet."""
+
+    entity: Entity
+    watermark_ms: int | None = None
+    backfill_from_ms: int | None = None
+    backfill_after: RecordId | None = None
+    backfill_records: int = 0
+    is_backfilled: bool = False
+    mapping: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwedReading:
+    """A reading that an event asked for; `in_full` reads values that no stamp announces."""
+
+    entity: Entity
+    in_full: bool
+    not_before_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What one complete sweep of one entity found. `equal_as_of_ms`: the store equalled the org then."""
+
+    sweep_id: str
+    entity: Entity
+    reason: str
+    window_from_ms: int
+    window_to_ms: int
+    records_read: int
+    equal: int
+    drift: Mapping[str, int]
+    ahead: int
+    deferred: int
+    api_calls: int
+    duration_ms: int
+    equal_as_of_ms: int
+
+
+async def load_readings(database: Database, org: str) -> dict[Entity, Reading]:
+    """Return how far each entity was read."""
+    readings = {entity: Reading(entity) for entity in Entity}
+    for row in await database.fetch("load_readings", org):
+        entity = Entity(row["entity"])
+        readings[entity] = Reading(
+            entity,
+            watermark_ms=row["watermark_ms"],
+            backfill_from_ms=row["backfill_from_ms"],
+            backfill_after=RecordId(row["backfill_after_id"]) if row["backfill_after_id"] else None,
+            backfill_records=row["backfill_records"],
+            is_backfilled=row["backfilled_at"] is not None,
+            mapping=row["mapping"],
+        )
+    return readings
+
+
+async def load_owed(database: Database, org: str) -> list[OwedReading]:
+    """Return the readings that are owed, oldest first."""
+    rows = await database.fetch("load_resweeps", org)
+    return [
+        OwedReading(Entity(row["entity"]), row["in_full"], row["not_before_ms"], row["reason"])
+        for row in rows
+    ]
+
+
+async def expect_reading_from_tip(
+    database: Database, org: str, channel: str, position: Position | None, not_before_ms: int
+) -> None:
+    """Let the stream go on from its tip and owe every entity a reading, in one transaction.
+
+    An entity whose watermark is older than the recycle bin keeps a deletion is owed a full one.
+    Raises `PositionError` when the position is no longer *position*.
+    """
+    async with database.transaction() as connection:
+        if not await connection.fetch(database.sql("reset_position"), org, channel, position):
+            raise PositionError("the position moved while the stream began at its tip")
+        await connection.execute(database.sql("owe_readings"), org, [str(e) for e in Entity], not_before_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillPage:
+    """One page of a backfill that began at `from_ms`; the next page starts after the record `last`."""
+
+    entity: Entity
+    from_ms: int
+    last: RecordId | None
+    records: int
+
+
+def backfill_progress(database: Database, org: str, page: BackfillPage) -> Progress:
+    """Return the progress of one page of a backfill."""
+
+    async def advance(connection: Connection) -> None:
+        await connection.execute(
+            database.sql("advance_backfill"),
+            org,
+            str(page.entity),
+            page.from_ms,
+            page.last or "",
+            page.records,
+        )
+
+    return advance
+
+
+def backfill_end(
+    database: Database, org: str, entity: Entity, *, watermark_ms: int, mapping: str
+) -> Progress:
+    """Return the progress of a backfill's last page: from here on sweeps start at *watermark_ms*."""
+
+    async def complete(connection: Connection) -> None:
+        await connection.execute(database.sql("complete_backfill"), org, str(entity), watermark_ms, mapping)
+
+    return complete
+
+
+def sweep_end(
+    database: Database, org: str, certificate: Certificate, *, watermark_ms: int, in_full: bool
+) -> Progress:
+    """Return the progress of a sweep's last page: watermark, certificate, and readings no longer owed."""
+
+    async def complete(connection: Connection) -> None:
+        await connection.execute(
+            database.sql("complete_sweep"),
+            org,
+            str(certificate.entity),
+            watermark_ms,
+            in_full,
+            certificate.equal_as_of_ms,
+        )
+        await connection.execute(
+            database.sql("insert_certificate"),
+            org,
+            certificate.sweep_id,
+            str(certificate.entity),
+            certificate.reason,
+            certificate.window_from_ms,
+            certificate.window_to_ms,
+            certificate.records_read,
+            certificate.equal,
+            msgspec.json.encode(certificate.drift).decode(),
+            certificate.ahead,
+            certificate.deferred,
+            certificate.api_calls,
+            certificate.duration_ms,
+            certificate.equal_as_of_ms,
+        )
+
+    return complete

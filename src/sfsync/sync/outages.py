@@ -1,0 +1,64 @@
+"""Announce what we depend on going away and coming back, once each, with its length; and how long to wait.
+
+Why: during an outage a daemon fails hundreds of times. An operator wants two lines and a gauge, not hundreds.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import structlog
+
+from ..errors import AuthError, LimitError, SfsyncError, UnavailableError
+from ..log import describe_error
+from .metrics import Metrics
+
+_log = structlog.get_logger()
+_FIRST_WAIT_S = 0.5
+
+
+class Outage:
+    """One thing we depend on, and the waits while it is away: exponential with full jitter, bounded."""
+
+    def __init__(self, name: str, metrics: Metrics, *, wait_s_max: float, auth_wait_s: float) -> None:
+        self._name = name
+        self._metrics = metrics
+        self._wait_s_max = wait_s_max
+        self._auth_wait_s = auth_wait_s
+        self._began_at: float | None = None
+        self._attempts = 0
+
+    def failed(self, error: SfsyncError) -> float:
+        """Note a failure; return how many seconds to wait before the next attempt."""
+        self._attempts += 1
+        if self._began_at is None:
+            self._began_at = time.monotonic()
+            self._metrics.outage.labels(self._name).set(1)
+            _log.warning("outage.began", outage=self._name, error=describe_error(error))
+        ceiling_s = min(self._wait_s_max, _FIRST_WAIT_S * 2.0 ** min(self._attempts, 16))
+        wait_s = random.uniform(_FIRST_WAIT_S / 5, ceiling_s)  # noqa: S311 - jitter, not a secret
+        if isinstance(error, AuthError) and self._attempts > 1:
+            # The first refusal may be a revoked token; a second one means the credentials, and users get locked.
+            _log.error(
+                "salesforce.auth.refused", error=describe_error(error), retry_after_s=self._auth_wait_s
+            )
+            return self._auth_wait_s
+        if isinstance(error, LimitError):
+            _log.warning("salesforce.limit.reached", limit=error.code, retry_after_s=error.retry_after_s)
+            return max(wait_s, error.retry_after_s)
+        if isinstance(error, UnavailableError) and error.retry_after_s:
+            return max(wait_s, min(error.retry_after_s, self._wait_s_max))
+        return wait_s
+
+    def ended(self) -> None:
+        """Note that it is back."""
+        if self._began_at is not None:
+            _log.info(
+                "outage.ended",
+                outage=self._name,
+                duration_s=round(time.monotonic() - self._began_at, 3),
+                attempts=self._attempts,
+            )
+            self._metrics.outage.labels(self._name).set(0)
+        self._began_at, self._attempts = None, 0

@@ -1,0 +1,112 @@
+"""Wire the work of one org: push, pull, and the one writer between them and the store.
+
+Why: the jobs are one task group. A job that fails ends them all and leaves through the caller, who decides
+whether that was an outage (try again from the committed position) or the end of the process. Nothing is handed
+over between two lives of a pipeline: what it knew is in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from ..core.mapping import BoundMapping
+from ..errors import StoreUnavailableError
+from ..salesforce.connection import Connection
+from ..store.apply import Applier
+from ..store.database import Database
+from ..store.leadership import Leadership
+from .health import Health
+from .metrics import Metrics
+from .options import SyncOptions
+from .refetch import Refetcher
+from .requests import Requests
+from .subscription import Subscription
+from .sweep import Sweeper
+from .work import Work
+from .writer import Writer
+
+_log = structlog.get_logger()
+_GAUGES_EVERY_S = 5.0
+_PRUNE_EVERY_S = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """All that the jobs of one org share while they run."""
+
+    connection: Connection
+    database: Database
+    leadership: Leadership
+    mapping: BoundMapping
+    options: SyncOptions
+    metrics: Metrics
+    health: Health
+    sweep_wanted: asyncio.Event
+    verify_wanted: asyncio.Event
+
+    async def run(self) -> None:
+        """Replicate until a job fails or this is cancelled.
+
+        Cancellation: safe at any moment; a batch in flight is either committed whole or comes again.
+        """
+        applier = Applier(
+            self.database,
+            self.leadership,
+            self.mapping,
+            clocks=self.options.clocks,
+            other_half_wait_s=self.options.other_half_wait_s,
+        )
+        writer = Writer(self.database, applier, self.options, self.metrics)
+        work = Work(
+            self.connection, self.database, writer, self.mapping, self.options, self.metrics, self.health
+        )
+        subscription, sweeper, refetcher = Subscription(work), Sweeper(work), Refetcher(work)
+        requests = Requests(work, sweeper, refetcher)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(writer.run(), name="writer")
+            group.create_task(subscription.run(), name="stream")
+            group.create_task(sweeper.run(), name="sweep")
+            group.create_task(refetcher.run(), name="refetch")
+            group.create_task(requests.run(), name="requests")
+            group.create_task(_relay(self.sweep_wanted, sweeper.ask, "signal"), name="sweep-signal")
+            group.create_task(_relay(self.verify_wanted, sweeper.ask_in_full, "signal"), name="verify-signal")
+            group.create_task(self._watch_leadership(), name="leadership")
+            group.create_task(self._keep_house(), name="house")
+
+    async def _watch_leadership(self) -> None:
+        """End when the lock's session ended: whether somebody else leads now is found out by asking again."""
+        await self.leadership.lost.wait()
+        raise StoreUnavailableError("the session that holds the leadership lock ended")
+
+    async def _keep_house(self) -> None:
+        """Refresh the gauges, and forget what is older than its retention."""
+        org = self.connection.org_id
+        rounds = 0
+        while True:
+            [row] = await self.database.fetch("load_gauges", org)
+            self.metrics.dirty(records=row["dirty"], oldest_s=row["dirty_since"])
+            self.metrics.dead_letters.set(row["dead_letters"])
+            if usage := self.connection.api_usage:
+                self.metrics.api_used.set(usage.used)
+                self.metrics.api_allowed.set(usage.allowed)
+            if rounds % round(_PRUNE_EVERY_S / _GAUGES_EVERY_S) == 0:
+                await self.database.execute(
+                    "prune_history",
+                    org,
+                    self.options.change_retention_days,
+                    self.options.dead_letter_retention_days,
+                )
+            rounds += 1
+            await asyncio.sleep(_GAUGES_EVERY_S)
+
+
+async def _relay(wanted: asyncio.Event, ask: Callable[[str], object], reason: str) -> None:
+    """Pass on what a signal asks for; a storm of them that came meanwhile is one."""
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        ask(reason)

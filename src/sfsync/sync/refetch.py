@@ -1,0 +1,89 @@
+"""Read dirty records again when a read can prove something, and not before.
+
+Why: REST may answer older than a commit for some seconds, so a read made too early would heal a mark with old
+content. A record is read when `since + settle` is over, in batches of hundreds per call; what a read does not
+end is tried again with growing waits. Everything goes to `queryAll`, which alone tells deleted from hidden.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+
+import structlog
+
+from ..core.commands import Absence
+from ..core.ids import Entity, RecordId
+from ..core.order import Verdict
+from ..errors import SalesforceError
+from ..salesforce.rest import READ_IDS_MAX
+from ..store.apply import Batch, Outcome
+from .reading import read_commands, selection
+from .work import Work
+
+_log = structlog.get_logger()
+_LOOK_EVERY_S = 0.25
+_DUE_MAX = 5_000
+
+
+class Refetcher:
+    """Reads dirty records of one org. Run `run` as one task."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    async def run(self) -> None:
+        """Look for due marks for ever. Raises what makes writing impossible."""
+        outage = self._work.outage("rest")
+        while True:
+            try:
+                await self._read_due()
+                outage.ended()
+                await asyncio.sleep(_LOOK_EVERY_S)
+            except SalesforceError as error:
+                await asyncio.sleep(outage.failed(error))
+
+    async def _read_due(self) -> None:
+        now_ms = await self._work.org_time_ms()
+        due: defaultdict[Entity, list[RecordId]] = defaultdict(list)
+        for row in await self._work.database.fetch("load_dirty_due", self._work.org, now_ms, _DUE_MAX):
+            due[Entity(row["entity"])].append(RecordId(row["record_id"]))
+        size = min(self._work.options.refetch_batch, READ_IDS_MAX)
+        for entity, ids in due.items():
+            for start in range(0, len(ids), size):
+                await self.read(entity, ids[start : start + size])
+
+    async def read(self, entity: Entity, ids: Sequence[RecordId]) -> Outcome:
+        """Read these records now and apply what was found, absences included."""
+        # The read's lower bound must be as fresh as it can be, or it proves nothing.
+        await self._work.connection.clock_ms()
+        plan = self._work.mapping.plans[entity]
+        page = await self._work.rest.read_by_ids(selection(plan), ids)
+        commands, letters = read_commands(page, plan)
+        found = {row.get("Id") for row in page.records}
+        absences = [
+            Absence(entity, missing, page.read_from_ms, page.read_to_ms)
+            for missing in ids
+            if missing not in found
+        ]
+        outcome = await self._work.writer.submit(
+            Batch(
+                [*commands, *absences],
+                "refetch",
+                page.read_to_ms,
+                dead_letters=letters,
+                refetched=True,
+            )
+        )
+        self._work.metrics.api_calls.labels("refetch").inc()
+        _log.info(
+            "refetch.completed",
+            entity=str(entity),
+            requested=len(ids),
+            read=len(commands),
+            settled=outcome.verdicts[Verdict.SETTLED] + outcome.verdicts[Verdict.REPAIRED],
+            absent=len(absences),
+            api_calls=1,
+        )
+        return outcome

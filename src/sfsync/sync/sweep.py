@@ -1,0 +1,282 @@
+"""Read what changed since the watermark, repair what the stream missed, and certify what was found.
+
+Why: Salesforce promises no delivery time for change events and documents that a subscriber may starve for hours.
+Push is a fast hint; the sweep is the proof. What a sweep had to repair although the stream had every chance to
+deliver it is drift, an incident; what is younger is merely ahead of the stream.
+
+The watermark moves with the last page only: to the instant the sweep began, less a look-back longer than the
+longest transaction, because a transaction commits after the stamps it writes. Cost grows with what changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from ..core.ids import Entity
+from ..core.order import Verdict
+from ..errors import SalesforceError
+from ..log import describe_error
+from ..salesforce.rest import Page
+from ..salesforce.soql import Keyset
+from ..store.apply import Batch, Outcome, Progress
+from ..store.readings import Certificate, Reading, load_owed, load_readings, sweep_end
+from .backfill import Backfill
+from .reading import read_commands, selection
+from .work import Work
+
+_log = structlog.get_logger()
+_LOOK_EVERY_S = 0.5
+_AHEAD_MS = 300_000
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What the pages of one entity's sweep have shown so far."""
+
+    read: int = 0
+    equal: int = 0
+    ahead: int = 0
+    deferred: int = 0
+    api_calls: int = 0
+    drift: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome, *, drift_before_ms: int) -> None:
+        self.equal += outcome.verdicts[Verdict.EQUAL]
+        self.deferred += outcome.verdicts[Verdict.UNPROVEN] + outcome.verdicts[Verdict.FILLED]
+        for repair in outcome.repairs:
+            if repair.modstamp_ms < drift_before_ms:
+                self.drift[repair.reason] += 1
+            else:
+                self.ahead += 1
+
+
+class Sweeper:
+    """The pull side of one org: backfill once, then sweep at start, on time, on request, and when owed."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._asked: set[str] = set()
+        self._waiting: list[asyncio.Future[str]] = []
+        self._full_wanted = False
+        self._due_at = time.monotonic()
+
+    # Triggers ----------------------------------------------------------------------------------------
+
+    def ask(self, reason: str) -> asyncio.Future[str]:
+        """Ask for a sweep now; repeated askings become one. The future gives the id of a sweep begun after it."""
+        self._asked.add(reason)
+        finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append(finished)
+        return finished
+
+    def ask_in_full(self, reason: str) -> None:
+        """Ask for a sweep now that reads every record, whether or not its stamp says that it changed."""
+        self._full_wanted = True
+        self._asked.add(reason)
+
+    async def run(self) -> None:
+        """Backfill what never was, then sweep for ever. Raises what makes writing impossible."""
+        await self._work.writer.stream.confirmed.wait()
+        failures = 0
+        while True:
+            try:
+                await self._backfill_missing()
+                reason = await self._next_reason()
+                if reason is not None:
+                    await self.sweep(reason)
+                failures = 0
+            except SalesforceError as error:
+                failures += 1
+                wait_s = min(self._work.options.backoff_s_max, 0.5 * 2.0 ** min(failures, 12))
+                self._work.health.set("sweep", ok=False, detail=type(error).__name__)
+                _log.warning("sweep.failed", error=describe_error(error), wait_s=wait_s)
+                self._due_at = time.monotonic()
+                await asyncio.sleep(wait_s)
+                continue
+            if reason is None:
+                await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _next_reason(self) -> str | None:
+        """Say why to sweep now, or None."""
+        if self._asked:
+            return "+".join(sorted(self._asked))
+        if self._work.options.sweep_enabled and time.monotonic() >= self._due_at:
+            return "schedule"
+        now_ms = await self._work.org_time_ms()
+        owed = [o for o in await load_owed(self._work.database, self._work.org) if o.not_before_ms <= now_ms]
+        return owed[0].reason if owed else None
+
+    # Work --------------------------------------------------------------------------------------------
+
+    async def _backfill_missing(self) -> None:
+        readings = await load_readings(self._work.database, self._work.org)
+        missing = [readings[entity] for entity in _PARENTS_FIRST if not readings[entity].is_backfilled]
+        for reading in missing:
+            self._work.health.set("backfill", ok=False, detail=f"{reading.entity} is not loaded yet")
+            await Backfill(self._work).run(reading)
+        self._work.health.set("backfill", ok=True)
+
+    async def sweep(self, reason: str) -> str:
+        """Sweep every entity once, and the ones that are owed a reading in full in full; return the sweep's id."""
+        self._asked.clear()
+        waiting, self._waiting = self._waiting, []
+        full_wanted, self._full_wanted = self._full_wanted, False
+        self._due_at = time.monotonic() + self._work.options.sweep_interval_s
+        sweep_id = secrets.token_hex(4)
+        started = time.monotonic()
+        try:
+            with bound_contextvars(sweep_id=sweep_id):
+                _log.info("sweep.started", reason=reason)
+                org = self._work.org
+                readings = await load_readings(self._work.database, org)
+                owed = await load_owed(self._work.database, org)
+                in_full = {o.entity for o in owed if o.in_full} | (set(Entity) if full_wanted else set())
+                for entity in _PARENTS_FIRST:
+                    await self._sweep_entity(
+                        readings[entity], _Run(sweep_id, reason, in_full=entity in in_full)
+                    )
+        except SalesforceError:
+            self._waiting += waiting
+            self._full_wanted |= full_wanted
+            raise
+        self._work.metrics.sweep_completed(finished_s=time.time(), duration_s=time.monotonic() - started)
+        await self._tell_caught_up()
+        for finished in waiting:
+            if not finished.done():
+                finished.set_result(sweep_id)
+        return sweep_id
+
+    async def _tell_caught_up(self) -> None:
+        owed = await load_owed(self._work.database, self._work.org)
+        detail = f"a reading of {owed[0].entity} is owed ({owed[0].reason})" if owed else ""
+        self._work.health.set("sweep", ok=not owed, detail=detail)
+
+    async def _sweep_entity(self, reading: Reading, run: _Run) -> None:
+        if reading.watermark_ms is None:
+            return
+        since_ms = 0 if run.in_full else reading.watermark_ms
+        started = time.monotonic()
+        findings = _Findings()
+        page = await self._fetch(reading.entity, since_ms, None)
+        began_ms = page.read_from_ms
+        drift_before_ms = self._drift_before_ms(began_ms)
+        while True:
+            findings.api_calls += 1
+            findings.read += len(page.records)
+            if page.done:
+                break
+            outcome = await self._apply(page, reading.entity, None)
+            findings.add(outcome, drift_before_ms=drift_before_ms)
+            page = await self._fetch(reading.entity, since_ms, Keyset.of(page.records[-1]))
+        await self._apply_last(
+            page, reading, run, _Window(since_ms, began_ms, started, drift_before_ms), findings
+        )
+
+    async def _fetch(self, entity: Entity, since_ms: int, after: Keyset | None) -> Page:
+        plan = self._work.mapping.plans[entity]
+        return await self._work.rest.sweep_page(
+            selection(plan), since_ms, after=after, limit=self._work.options.sweep_page
+        )
+
+    async def _apply(self, page: Page, entity: Entity, progress: Progress | None) -> Outcome:
+        commands, letters = read_commands(page, self._work.mapping.plans[entity])
+        return await self._work.writer.submit(
+            Batch(commands, "sweep", page.read_to_ms, progress=progress, dead_letters=letters)
+        )
+
+    async def _apply_last(
+        self, page: Page, reading: Reading, run: _Run, window: _Window, findings: _Findings
+    ) -> None:
+        """Apply the last page, then commit the certificate with the watermark.
+
+        The certificate counts the last page too, so it follows in a transaction of its own; a crash between
+        the two sweeps the same window again.
+        """
+        outcome = await self._apply(page, reading.entity, None)
+        findings.add(outcome, drift_before_ms=window.drift_before_ms)
+        certificate = _certificate(reading, run, window, findings)
+        progress = sweep_end(
+            self._work.database,
+            self._work.org,
+            certificate,
+            watermark_ms=window.began_ms - self._work.options.look_back_ms,
+            in_full=run.in_full,
+        )
+        await self._work.writer.submit(Batch((), "sweep", page.read_to_ms, progress=progress))
+        self._report(certificate)
+
+    def _drift_before_ms(self, began_ms: int) -> int:
+        """Return the instant before which a change should have come by the stream."""
+        delivered_ms = self._work.writer.stream.commit_ms or 0
+        return max(delivered_ms - self._work.options.clocks.settle_ms, began_ms - _AHEAD_MS)
+
+    def _report(self, certificate: Certificate) -> None:
+        entity = str(certificate.entity)
+        self._work.metrics.api_calls.labels("sweep").inc(certificate.api_calls)
+        self._work.metrics.ahead_records.labels(entity).inc(certificate.ahead)
+        for reason, count in certificate.drift.items():
+            self._work.metrics.drift_records.labels(entity, reason).inc(count)
+        _log.info(
+            "sweep.entity.completed",
+            entity=entity,
+            reason=certificate.reason,
+            window_from=certificate.window_from_ms,
+            window_to=certificate.window_to_ms,
+            read=certificate.records_read,
+            equal=certificate.equal,
+            repaired=dict(certificate.drift),
+            ahead=certificate.ahead,
+            deferred=certificate.deferred,
+            api_calls=certificate.api_calls,
+            duration_ms=certificate.duration_ms,
+        )
+        if certificate.drift:
+            _log.error(
+                "sweep.drift.found",
+                entity=entity,
+                records=sum(certificate.drift.values()),
+                reasons=dict(certificate.drift),
+            )
+
+
+_PARENTS_FIRST = (Entity.ACCOUNT, Entity.CONTACT, Entity.LEAD)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    sweep_id: str
+    reason: str
+    in_full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    since_ms: int
+    began_ms: int
+    started: float
+    drift_before_ms: int
+
+
+def _certificate(reading: Reading, run: _Run, window: _Window, findings: _Findings) -> Certificate:
+    return Certificate(
+        sweep_id=run.sweep_id,
+        entity=reading.entity,
+        reason=run.reason,
+        window_from_ms=window.since_ms,
+        window_to_ms=window.began_ms,
+        records_read=findings.read,
+        equal=findings.equal,
+        drift=dict(findings.drift),
+        ahead=findings.ahead,
+        deferred=findings.deferred,
+        api_calls=findings.api_calls,
+        duration_ms=round((time.monotonic() - window.started) * 1000),
+        equal_as_of_ms=window.began_ms,
+    )

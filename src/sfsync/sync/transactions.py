@@ -1,0 +1,64 @@
+"""Keep the events of one Salesforce transaction together.
+
+Why: a conversion is three or four events, and a reader of the store must not see the lead converted before its
+contact is there. There is no end-of-transaction mark: a transaction is over when an event with another key
+comes. So the tail is held back, but only for a moment, because the next event may be hours away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..core.commands import Command
+from ..core.events import Event, MalformedEvent, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One event of the stream, decided: where it stands, what it says, and what must become true."""
+
+    position: Position
+    event: Event
+    commands: list[Command]
+
+    @property
+    def transaction_key(self) -> str | None:
+        return None if isinstance(self.event, MalformedEvent) else self.event.header.transaction_key
+
+
+class TransactionBuffer:
+    """Give out whole transactions; keep the last one until it is known to be over."""
+
+    def __init__(self) -> None:
+        self._tail: list[Received] = []
+        self._cut_key: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether a tail waits."""
+        return bool(self._tail)
+
+    def add(self, received: Iterable[Received]) -> tuple[list[Received], str | None]:
+        """Take events in stream order; return those of finished transactions.
+
+        The second value names a transaction whose tail had been cut off and that goes on after all.
+        """
+        finished: list[Received] = []
+        split = None
+        for one in received:
+            key = one.transaction_key
+            if self._tail and (key is None or key != self._tail[-1].transaction_key):
+                finished += self._tail
+                self._tail = []
+            if key is not None and key == self._cut_key:
+                split = key
+            self._cut_key = None
+            self._tail.append(one)
+        return finished, split
+
+    def cut(self) -> list[Received]:
+        """Give out the tail although its transaction may go on."""
+        tail, self._tail = self._tail, []
+        self._cut_key = tail[-1].transaction_key if tail else None
+        return tail

@@ -1,0 +1,47 @@
+"""What the jobs of one org share, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core.mapping import BoundMapping
+from ..salesforce.connection import Connection
+from ..salesforce.rest import Rest
+from ..store.database import Database
+from .health import Health
+from .metrics import Metrics
+from .options import SyncOptions
+from .outages import Outage
+from .writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The org, the store, the writer between them, and how the work is to be done."""
+
+    connection: Connection
+    database: Database
+    writer: Writer
+    mapping: BoundMapping
+    options: SyncOptions
+    metrics: Metrics
+    health: Health
+
+    @property
+    def org(self) -> str:
+        return self.connection.org_id
+
+    @property
+    def rest(self) -> Rest:
+        return Rest(self.connection)
+
+    def outage(self, name: str) -> Outage:
+        """Return the announcer of an outage of this name."""
+        return Outage(
+            name, self.metrics, wait_s_max=self.options.backoff_s_max, auth_wait_s=self.options.auth_retry_s
+        )
+
+    async def org_time_ms(self) -> int:
+        """Return about what the org's clock shows now; for planning only."""
+        estimated_ms = self.connection.estimated_ms()
+        return await self.connection.clock_ms() if estimated_ms is None else estimated_ms

@@ -1,0 +1,262 @@
+"""The one writer of an org: a bounded queue in front of the applier.
+
+Why: every producer, push or pull, hands over batches here and one task applies them, so there is an order and
+no lock between producers. Deliveries of the stream that pile up during a commit are applied together with the
+next one: measured, no timer beats taking what is there. A full queue is back pressure, never a drop.
+A read waits for its outcome; the stream does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from ..core.commands import Command
+from ..core.events import Position
+from ..errors import PositionError, SfsyncError
+from ..store.apply import Applier, Batch, DeadLetter, Outcome
+from ..store.database import Connection, Database
+from .metrics import Metrics
+from .options import SyncOptions
+
+_log = structlog.get_logger()
+_RELEASE_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Finished transactions of one session of the stream; `position` is that of the last event."""
+
+    session: int
+    position: Position
+    events: int
+    commands: list[Command]
+    heard_ms: int
+    commit_ms: int | None
+    skipped: int = 0
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    arrived_s: float = field(default_factory=time.time)
+
+
+@dataclass(slots=True)
+class StreamState:
+    """What the stream has delivered and committed so far, for whoever must judge it.
+
+    `session` is the number of the session that may deliver; `error` ends it.
+    """
+
+    session: int = 0
+    position: Position | None = None
+    commit_ms: int | None = None
+    is_open: bool = False
+    error: SfsyncError | None = None
+    confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Writer:
+    """Apply batches one after the other. Run `run` as one task; the other methods are for producers."""
+
+    def __init__(self, database: Database, applier: Applier, options: SyncOptions, metrics: Metrics) -> None:
+        self._database = database
+        self._applier = applier
+        self._options = options
+        self._metrics = metrics
+        self._deliveries: deque[Delivery] = deque()
+        self._reads: deque[tuple[Batch, asyncio.Future[Outcome]]] = deque()
+        self._queued_events = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Condition()
+        self._applying = asyncio.Lock()
+        self._released_at = time.monotonic()
+        self.stream = StreamState()
+
+    # For producers -----------------------------------------------------------------------------------
+
+    async def begin_session(self) -> Position | None:
+        """Open a new session of the stream: forget what the old one queued, and return the committed position."""
+        async with self._applying:
+            self._deliveries.clear()
+            self._queued_events = 0
+            position, commit_ms = await self._load_position()
+            self.stream.session += 1
+            self.stream.position, self.stream.error, self.stream.is_open = position, None, False
+            self.stream.commit_ms = max(commit_ms or 0, self.stream.commit_ms or 0) or None
+        async with self._room:
+            self._room.notify_all()
+        return position
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Queue a delivery; waits while the queue is full.
+
+        Raises the error that ended the session, if it has ended.
+        """
+        async with self._room:
+            await self._room.wait_for(
+                lambda: (
+                    self.stream.error is not None
+                    or self._queued_events == 0
+                    or self._queued_events + delivery.events <= self._options.queue_events_max
+                )
+            )
+        if self.stream.error is not None:
+            raise self.stream.error
+        if delivery.session == self.stream.session:
+            self._deliveries.append(delivery)
+            self._queued_events += delivery.events
+            self._metrics.queue_events.set(self._queued_events)
+            self._work.set()
+
+    async def submit(self, batch: Batch) -> Outcome:
+        """Queue a batch of reads and wait until it is committed. Raises what `Applier.apply` raises."""
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._reads.append((batch, outcome))
+        self._work.set()
+        return await outcome
+
+    @property
+    def queued_events(self) -> int:
+        return self._queued_events
+
+    # The one task ------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Apply for ever. Raises what makes writing impossible: fenced, store away, poison."""
+        while True:
+            try:
+                async with asyncio.timeout(_RELEASE_EVERY_S):
+                    await self._work.wait()
+            except TimeoutError:
+                pass
+            self._work.clear()
+            while self._deliveries or self._reads:
+                if self._deliveries:
+                    await self._apply_deliveries()
+                if self._reads:
+                    await self._apply_read()
+                await self._release_held()
+            await self._release_held()
+
+    async def _apply_deliveries(self) -> None:
+        async with self._applying:
+            taken = self._take()
+            if not taken:
+                return
+            last = taken[-1]
+            before = self.stream.position
+            batch = Batch(
+                commands=[command for delivery in taken for command in delivery.commands],
+                origin="event",
+                heard_ms=last.heard_ms,
+                dead_letters=[letter for delivery in taken for letter in delivery.dead_letters],
+                progress=lambda connection: self._advance(connection, before, last),
+            )
+            started = time.monotonic()
+            try:
+                outcome = await self._applier.apply(batch)
+            except PositionError as error:
+                self._end_session(error)
+            else:
+                self.stream.position = last.position
+                self.stream.commit_ms = max(last.commit_ms or 0, self.stream.commit_ms or 0) or None
+                self._report(taken, outcome, time.monotonic() - started)
+        async with self._room:
+            self._room.notify_all()
+
+    def _take(self) -> list[Delivery]:
+        """Take what is there, up to one transaction's worth."""
+        taken: list[Delivery] = []
+        events = 0
+        while self._deliveries and (
+            not taken or events + self._deliveries[0].events <= self._options.batch_events_max
+        ):
+            delivery = self._deliveries.popleft()
+            events += delivery.events
+            taken.append(delivery)
+        self._queued_events -= events
+        self._metrics.queue_events.set(self._queued_events)
+        return taken
+
+    async def _apply_read(self) -> None:
+        batch, outcome = self._reads.popleft()
+        if outcome.cancelled():
+            return
+        async with self._applying:
+            try:
+                result = await self._applier.apply(batch)
+            except SfsyncError as error:
+                # Whoever waits learns it too; this task raises the same error, so nobody need retrieve it.
+                if not outcome.done():
+                    outcome.set_exception(error)
+                    outcome.exception()
+                raise
+        self._count(batch.commands, result)
+        if not outcome.done():
+            outcome.set_result(result)
+
+    async def _release_held(self) -> None:
+        if time.monotonic() - self._released_at >= _RELEASE_EVERY_S:
+            self._released_at = time.monotonic()
+            async with self._applying:
+                await self._applier.release_held()
+
+    async def _load_position(self) -> tuple[Position | None, int | None]:
+        rows = await self._database.fetch("load_position", self._applier.org, self._options.channel)
+        if not rows or rows[0]["replay"] is None:
+            return None, rows[0]["commit_ms"] if rows else None
+        return Position(rows[0]["replay"]), rows[0]["commit_ms"]
+
+    async def _advance(self, connection: Connection, before: Position | None, last: Delivery) -> None:
+        moved = await connection.execute(
+            self._database.sql("advance_position"),
+            self._applier.org,
+            self._options.channel,
+            before,
+            last.position,
+            last.commit_ms,
+        )
+        if moved != "UPDATE 1":
+            raise PositionError("the stored position is not where this session left it")
+
+    def _end_session(self, error: SfsyncError) -> None:
+        self.stream.error = error
+        self._deliveries.clear()
+        self._queued_events = 0
+
+    def _report(self, taken: Sequence[Delivery], outcome: Outcome, duration_s: float) -> None:
+        now_s = time.time()
+        last = taken[-1]
+        commits = [delivery.commit_ms for delivery in taken if delivery.commit_ms is not None]
+        if commits:
+            arrived_s = min(delivery.arrived_s for delivery in taken)
+            self._metrics.committed(commit_ms=min(commits), arrived_s=arrived_s, committed_s=now_s)
+        commands = [command for delivery in taken for command in delivery.commands]
+        self._count(commands, outcome)
+        _log.info(
+            "stream.batch.applied",
+            events=sum(delivery.events for delivery in taken),
+            commands=len(commands),
+            changed=outcome.changed,
+            skipped=sum(delivery.skipped for delivery in taken),
+            dirty=outcome.marked,
+            parked=outcome.parked,
+            lag_ms=round(now_s * 1000 - min(commits)) if commits else None,
+            duration_ms=round(duration_s * 1000, 1),
+            position=last.position.hex(),
+        )
+
+    def _count(self, commands: Sequence[Command], outcome: Outcome) -> None:
+        for kind, count in Counter(type(command).__name__ for command in commands).items():
+            self._metrics.commands.labels(kind.lower()).inc(count)
+        self._metrics.rows_changed.labels("person").inc(outcome.people_changed)
+        self._metrics.rows_changed.labels("company").inc(outcome.companies_changed)
+        for verdict, count in outcome.verdicts.items():
+            if verdict in _SKIPPED:
+                self._metrics.events_skipped.labels(str(verdict)).inc(count)
+
+
+_SKIPPED = frozenset({"contained", "ambiguous", "late", "kept_aside"})
