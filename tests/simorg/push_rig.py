@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -11,10 +11,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from sfsync.simorg.app import make_org
-from sfsync.simorg.cometd import SERVER, add_cometd_routes
+from sfsync.simorg.app import build_app, make_org
+from sfsync.simorg.cometd import SERVER
 from sfsync.simorg.cometd_server import CometdServer
-from sfsync.simorg.oauth import add_oauth_routes
 from sfsync.simorg.org import Org
 
 ALL_CHANGES = "/data/ChangeEvents"
@@ -29,6 +28,7 @@ class Rig:
     url: str
     http: aiohttp.ClientSession
     server: CometdServer
+    stop: Callable[[], Awaitable[None]]
     clients: list["Bayeux"] = field(default_factory=list)
 
     def token(self, username: str | None = None) -> str:
@@ -122,20 +122,18 @@ async def until(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def open_rig() -> AsyncIterator[Rig]:
-    """Serve login and CometD of a new org on a free port; polls are held for a quarter of a second at most."""
+    """Serve a new org on a free port; polls are held for a quarter of a second at most."""
     org = make_org(seed=7)
     org.settings.long_poll_s = 0.25
     org.settings.skew_share = org.settings.split_share = org.settings.merge_share = 0.0
-    app = web.Application()
-    add_oauth_routes(app, org)
-    add_cometd_routes(app, org)
+    app = build_app(org)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
     async with aiohttp.ClientSession() as http:
-        rig = Rig(org, f"http://localhost:{port}", http, app[SERVER])
+        rig = Rig(org, f"http://localhost:{port}", http, app[SERVER], runner.cleanup)
         try:
             yield rig
         finally:

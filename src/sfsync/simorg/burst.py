@@ -195,6 +195,9 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
 
 
 def _order(org: "Org", body: Mapping[str, Any]) -> Order:
+    unknown = sorted(set(body) - {"events", "rate", "entity", "release", "seed"})
+    if unknown:
+        raise OrderError(f"unknown key {unknown[0]!r}; known are events, rate, entity, release, seed")
     events = body.get("events")
     if not isinstance(events, int) or not 0 < events <= EVENTS_MAX:
         raise OrderError(f"events must be a whole number from 1 to {EVENTS_MAX}; got {events!r}")

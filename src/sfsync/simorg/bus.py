@@ -11,7 +11,7 @@ Source: Change Data Capture guide, "Message Durability": ids ascend, are not con
 import asyncio
 import random
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,8 @@ class EventBus:
         self._replay_id = self._rng.randrange(8_000_000, 9_000_000)
         self.published = 0
         self.waiting: set[asyncio.Event] = set()
+        # Set by the CometD server, which alone knows its clients.
+        self.count_clients: Callable[[], int] = int
 
     @property
     def tip(self) -> int:
@@ -113,10 +115,18 @@ class EventBus:
             return None
         return self._purged + behind
 
-    def retained(self) -> Iterator[Retained]:
-        """Yield everything retained, oldest first."""
+    def stats(self) -> dict[str, int | None]:
+        """Return what the bus holds, for the control API."""
         self._purge()
-        return iter(self._log)
+        return {
+            "published": self.published,
+            "retained": len(self._log),
+            "oldest_replay_id": self._log[0].replay_id if self._log else None,
+            "last_replay_id": self._replay_id,
+            "behind_gate": len(self.behind_gate()),
+            "clients": self.count_clients(),
+            "held_polls": len(self.waiting),
+        }
 
     def expire(self) -> int:
         """Forget everything retained, as if its time were over; return how much it was."""

@@ -55,6 +55,7 @@ class CometdServer:
         self._rng = random.Random(org.world.rng.getrandbits(64))
         self.sessions = BayeuxSessions(org)
         self.deliveries = Deliveries(org)
+        org.bus.count_clients = lambda: len(self.sessions.live())
 
     async def answer(self, messages: Sequence[Message], caller: Caller) -> Answer:
         """Answer the messages of one request in their order."""

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from aiohttp import web
 
-from sfsync.simorg.push_settings import CHOICES
+from sfsync.simorg.push_settings import CHOICES, UNSUPPORTED
 
 
 class ControlError(Exception):
@@ -96,7 +96,10 @@ def change_settings(settings: Any, given: Input) -> None:
 
 def _setting(given: Input, name: str, kind: Any) -> Any:
     if kind is bool:
-        return given.required(name, "true or false")
+        wanted = given.required(name, "true or false")
+        if wanted and name in UNSUPPORTED:
+            raise ControlError(f"{given.where}: {name} cannot be turned on: {UNSUPPORTED[name]}")
+        return wanted
     if name in CHOICES:
         return given.chosen(name, CHOICES[name])
     if kind is str:

@@ -6,6 +6,16 @@ has to survive both; the default is what a present-day org does most often.
 
 from dataclasses import dataclass, field
 
+from sfsync.simorg.oauth_errors import REFUSALS
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "cleared_compound": ("bare", "dotted"),
+    "commit_numbers": ("ns", "scn"),
+    "connect_place": ("last", "first", "shuffled"),
+    "login_state": ("ok", *REFUSALS),
+}
+UNSUPPORTED = {"person_accounts": "this org simulates business accounts only"}
+
 
 @dataclass(slots=True)
 class PushSettings:

@@ -90,5 +90,9 @@ class Sessions:
             self._refresh[token] = (user_id, False)
         return is_good
 
-    def __len__(self) -> int:
-        return len(self._by_token)
+    def stats(self) -> dict[str, int]:
+        """Return how many tokens are out, for the control API."""
+        return {
+            "tokens": len(self._by_token),
+            "refresh_tokens": sum(good for _, good in self._refresh.values()),
+        }
