@@ -379,7 +379,7 @@ async def test_broken_envelope_keeps_its_payload_and_moves_no_position(
     stub: StubOrg, connection: Connection
 ) -> None:
     """An event without a place must neither stop the stream, nor be lost, nor move the position to a place it has not."""
-    broken = [
+    broken: list[dict[str, Any]] = [
         {"channel": CHANNEL, "data": {"payload": {"n": 2}}},
         {"channel": CHANNEL, "data": {"payload": {"n": 3}, "event": {"replayId": "three"}}},
         {"channel": CHANNEL, "data": {"payload": {"n": 4}, "event": {"replayId": -1}}},

@@ -37,7 +37,9 @@ LOGIN_S = 30.0
 _ANSWER_BYTES_MAX = 256 * 1024
 
 _ORIGIN = re.compile(r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[::1\])(?::([0-9]{1,5}))?/?", re.ASCII)
-_IDENTITY = re.compile(r"https?://[^/]+/id/([0-9A-Za-z]{15}|[0-9A-Za-z]{18})/([0-9A-Za-z]{15}|[0-9A-Za-z]{18})", re.ASCII)
+_IDENTITY = re.compile(
+    r"https?://[^/]+/id/([0-9A-Za-z]{15}|[0-9A-Za-z]{18})/([0-9A-Za-z]{15}|[0-9A-Za-z]{18})", re.ASCII
+)
 _TOKEN = re.compile(r"[!-~]{8,16384}", re.ASCII)
 _SALESFORCE_HOSTS = (".salesforce.com", ".salesforce.mil", ".sfcrmproducts.cn")
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})

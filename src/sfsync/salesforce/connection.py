@@ -113,7 +113,7 @@ class Connection:
         self._credentials = credentials
         self._session: Session | None = None
         self._login_lock = asyncio.Lock()
-        self._login_attempts = 0
+        self._login_failures = 0
         self._login_failure: SalesforceError | None = None
         self._refused_until = float("-inf")
 
@@ -123,11 +123,11 @@ class Connection:
         """Return the token in use; log in if there is none. Parallel callers share one login and its failure."""
         if session := self._usable():
             return session
-        attempts_seen = self._login_attempts
+        failures_seen = self._login_failures
         async with self._login_lock:
             if session := self._usable():
                 return session
-            is_shared = self._login_attempts != attempts_seen or time.monotonic() < self._refused_until
+            is_shared = self._login_failures != failures_seen or time.monotonic() < self._refused_until
             if is_shared and self._login_failure is not None:
                 raise copy.copy(self._login_failure)
             self._session = await self._log_in()
@@ -146,12 +146,12 @@ class Connection:
         self._refused_until = time.monotonic() + self._link.timings.login_pause_s
 
     async def _log_in(self) -> Session:
-        self._login_attempts += 1
         self._login_failure = None
         try:
             session = await fetch_token(self._http, self._credentials)
         except SalesforceError as error:
             self._login_failure = error
+            self._login_failures += 1
             if isinstance(error, AuthError):
                 self._pause_logins(error)
             raise
