@@ -38,7 +38,8 @@ def _run(words: list[str]) -> int:
     if command is not None and command.parses_itself:
         return _load(command.target)(words[1:])
     arguments = build_parser().parse_args(words or ["--help"])
-    return _load(COMMANDS[arguments.command].target)(arguments)
+    command = COMMANDS[arguments.command]
+    return _load(command.target)(*command.unpack(arguments))
 
 
 def _load(target: str) -> Callable[..., int]:

@@ -1,13 +1,14 @@
 """What the command line understands.
 
 Why: every subcommand's arguments stand here rather than beside its work, so that help needs no import but argparse.
-`decode`, `demo` and `simorg` parse their own words: what they take is nobody else's business.
+`demo` and `simorg` parse their own words: what they take is nobody else's business.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +23,18 @@ _CONFIGURATION = """configuration:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: the function that does it, and what help says of it."""
+    """A subcommand: the function that does it, what help says of it, and how it gets its words.
+
+    `unpack` turns the parsed arguments into those of the function. A command that parses itself gets its words raw.
+    """
 
     target: str
     summary: str
-    parses_itself: bool = False
     examples: str = ""
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+    unpack: Callable[[argparse.Namespace], Sequence[object]] = lambda arguments: (arguments,)
+    parses_itself: bool = False
+    needs_settings: bool = True
 
 
 def _with_json(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +55,15 @@ def _reconcile(parser: argparse.ArgumentParser) -> None:
 def _rebind(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yes", metavar="ORGID", help="confirm without asking, by the new org's 18-character id"
+    )
+
+
+def _decode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="captured messages: whole CometD replies, single messages, their data, bare payloads; - is standard input",
     )
 
 
@@ -89,7 +104,12 @@ signals:
         add_arguments=_rebind,
     ),
     "decode": Command(
-        "sfsync.cli.decode:main", "print captured change events as one JSON line each", parses_itself=True
+        "sfsync.cli.decode:decode_files",
+        "print captured change events as one JSON line each",
+        examples="examples:\n  sfsync decode captured.json\n  tail -n 1 captured.jsonl | sfsync decode -\n",
+        add_arguments=_decode,
+        unpack=lambda arguments: (arguments.files, sys.stdout),
+        needs_settings=False,
     ),
     "simorg": Command(
         "sfsync.cli.simorg:main", "run a simulated Salesforce org on loopback", parses_itself=True
@@ -126,9 +146,12 @@ def _add_command(
         name,
         help=command.summary,
         description=f"{command.summary[0].upper()}{command.summary[1:]}.",
-        epilog=f"{command.examples}\n{_CONFIGURATION}\n{MEANING}",
+        epilog="\n".join(
+            filter(None, [command.examples, _CONFIGURATION if command.needs_settings else "", MEANING])
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the TOML file to read")
+    if command.needs_settings:
+        parser.add_argument("--config", type=Path, metavar="FILE", help="the TOML file to read")
     if command.add_arguments:
         command.add_arguments(parser)
