@@ -8,6 +8,7 @@ hide the rest.
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +44,9 @@ def decode_files(paths: Sequence[str], out: TextIO) -> int:
 
     Returns the exit status: 1 when a file or an event could not be read, which is then a line with `error`.
     """
+    if isinstance(out, io.TextIOWrapper):
+        # JSON is UTF-8, whatever the locale; without one, Python would fail at the first Japanese name.
+        out.reconfigure(encoding="utf-8")
     failed = False
     for path in paths:
         for line in _lines_of(path):
@@ -54,15 +58,11 @@ def decode_files(paths: Sequence[str], out: TextIO) -> int:
 def _lines_of(path: str) -> Iterator[_Line]:
     try:
         captured = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        documents = list(_documents(captured))
     except OSError as error:
         yield {"file": path, "error": f"cannot be read: {error.strerror}"}
         return
-    except ValueError as error:
-        yield {"file": path, "error": str(error)}
-        return
-    for document in documents:
-        for payload in _payloads(document):
+    for document in _documents(captured):
+        for payload in [str(document)] if isinstance(document, ValueError) else _payloads(document):
             if isinstance(payload, str):
                 yield {"file": path, "error": payload}
             else:
@@ -70,24 +70,20 @@ def _lines_of(path: str) -> Iterator[_Line]:
 
 
 def _documents(captured: bytes) -> Iterator[Any]:
-    """Yield the JSON values of a file: usually one, or one on every line."""
-    if not captured.strip():
-        raise ValueError("the file is empty")
-    try:
-        yield parse_json(captured)[0]
-    except ValueError:
-        lines = [line for line in captured.splitlines() if line.strip()]
-        if len(lines) < 2 or not _is_json(lines[0]):
-            raise
-        for line in lines:
-            yield parse_json(line)[0]
+    """Yield the JSON values of a file, usually one, or one on every line; a `ValueError` for what is none."""
+    lines = [line for line in captured.splitlines() if line.strip()]
+    whole = _parse(captured) if lines else ValueError("the file is empty")
+    if isinstance(whole, ValueError) and len(lines) > 1 and isinstance(_parse(lines[0]), dict | list):
+        yield from map(_parse, lines)
+    else:
+        yield whole
 
 
-def _is_json(line: bytes) -> bool:
+def _parse(text: bytes) -> Any:
     try:
-        return isinstance(parse_json(line)[0], dict | list)
-    except ValueError:
-        return False
+        return parse_json(text)[0]
+    except ValueError as error:
+        return error
 
 
 def _payloads(message: Any, depth: int = 0) -> Iterator[Mapping[str, Any] | str]:
