@@ -28,7 +28,7 @@ async def bind_org(database: Database, org: str) -> None:
         _log.error("org.refused", org=org, bound_org=bound)
         raise OrgMismatchError(
             f"the login leads to org {org}, but this store holds org {bound}; if that is intended"
-            f" (a refreshed sandbox), run `sfsync rebind {org}`"
+            f" (a refreshed sandbox), run `sfsync rebind`"
         )
 
 
