@@ -37,38 +37,69 @@ def _spec(level: Level, keys: str, meaning: str) -> EventSpec:
 EVENTS: Mapping[str, EventSpec] = {
     # daemon
     "daemon.started": _spec("info", "version org pid", "The process is up and will now take leadership."),
-    "daemon.stopped": _spec("info", "reason duration_s", "The process leaves; everything committed stays committed."),
+    "daemon.stopped": _spec(
+        "info", "reason duration_s", "The process leaves; everything committed stays committed."
+    ),
     "daemon.failed": _spec(
-        "error", "error where", "The process ends because a part of it failed; `where` is the line of ours it came from."
+        "error",
+        "error where",
+        "The process ends because a part of it failed; `where` is the line of ours it came from.",
     ),
     "daemon.signal.received": _spec("info", "signal", "An operator's signal arrived."),
-    "daemon.config.reloaded": _spec("info", "changed", "SIGHUP: the configuration was read again and is in force."),
-    "daemon.config.refused": _spec("error", "error", "SIGHUP: the new configuration is faulty; the old one stays."),
+    "daemon.config.reloaded": _spec(
+        "info", "changed", "SIGHUP: the configuration was read again and is in force."
+    ),
+    "daemon.config.refused": _spec(
+        "error", "error", "SIGHUP: the new configuration is faulty; the old one stays."
+    ),
     "health.changed": _spec("info", "ready reasons", "Readiness changed; `reasons` lists what is missing."),
-    "leadership.waiting": _spec("info", "org holder", "Another daemon leads this org; this one is a hot standby."),
+    "leadership.waiting": _spec(
+        "info", "org holder", "Another daemon leads this org; this one is a hot standby."
+    ),
     "leadership.taken": _spec("info", "org epoch", "This daemon is now the only writer of the org."),
-    "leadership.lost": _spec("error", "org epoch", "Another daemon took over; this one commits nothing more."),
+    "leadership.lost": _spec(
+        "error", "org epoch", "Another daemon took over; this one commits nothing more."
+    ),
     "org.bound": _spec("info", "org", "First start: the store is now bound to this org."),
-    "org.refused": _spec("error", "org bound_org", "The login leads to another org than the store is bound to."),
+    "org.refused": _spec(
+        "error", "org bound_org", "The login leads to another org than the store is bound to."
+    ),
     # outages, one pair for all of them
-    "outage.began": _spec("warning", "outage error", "Something we depend on is away; retried until it is back."),
+    "outage.began": _spec(
+        "warning", "outage error", "Something we depend on is away; retried until it is back."
+    ),
     "outage.ended": _spec("info", "outage duration_s attempts", "It is back."),
     "retry.scheduled": _spec("info", "task attempt wait_s error", "A call failed and will be made again."),
     # store
     "store.migration.applied": _spec("info", "migration duration_ms", "A numbered migration was applied."),
-    "store.column.added": _spec("info", "table column type", "The mapping asked for a column that was not there."),
-    "store.record.parked": _spec(
-        "error", "record_id entity reason", "A record cannot be stored; it is a dead letter, all others go on."
+    "store.column.added": _spec(
+        "info", "table column type", "The mapping asked for a column that was not there."
     ),
-    "store.batch.poisoned": _spec("error", "parked records", "Too many dead letters in one batch; the applier stops."),
+    "store.record.parked": _spec(
+        "error",
+        "record_id entity reason",
+        "A record cannot be stored; it is a dead letter, all others go on.",
+    ),
+    "store.conversion.contradicted": _spec(
+        "warning", "record_id", "A lead names another contact than before; the first stays its edge for ever."
+    ),
+    "store.batch.poisoned": _spec(
+        "error", "parked records", "Too many dead letters in one batch; the applier stops."
+    ),
     # salesforce
     "salesforce.token.fetched": _spec("info", "flow org", "A new access token is in use."),
-    "salesforce.auth.refused": _spec("error", "flow error retry_after_s", "Credentials are refused; retried slowly."),
+    "salesforce.auth.refused": _spec(
+        "error", "flow error retry_after_s", "Credentials are refused; retried slowly."
+    ),
     "salesforce.limit.reached": _spec("warning", "limit retry_after_s", "An allocation of the org is spent."),
     # stream
-    "stream.subscription.opened": _spec("info", "channel replay", "The subscription is confirmed and delivers."),
+    "stream.subscription.opened": _spec(
+        "info", "channel replay", "The subscription is confirmed and delivers."
+    ),
     "stream.subscription.lost": _spec(
-        "warning", "channel error wait_s session_s", "The session ended; the next starts from the committed position."
+        "warning",
+        "channel error wait_s session_s",
+        "The session ended; the next starts from the committed position.",
     ),
     "stream.position.expired": _spec(
         "error", "channel", "The replay id is outside retention: subscribed at the tip, a sweep follows."
@@ -78,35 +109,55 @@ EVENTS: Mapping[str, EventSpec] = {
         "events commands changed skipped dirty parked lag_ms duration_ms position",
         "A batch of change events and its position were committed.",
     ),
-    "stream.event.parked": _spec("error", "entity reason position", "A message could not be decoded: dead letter."),
+    "stream.event.parked": _spec(
+        "error", "entity reason position", "A message could not be decoded: dead letter."
+    ),
     "stream.transaction.split": _spec(
         "warning", "transaction hold_ms", "A transaction arrived in parts further apart than hold_ms."
     ),
     "stream.gap.received": _spec("info", "entity records", "A gap event: the records are dirty until read."),
-    "stream.overflow.received": _spec("warning", "entity", "An overflow event: the entity will be swept again."),
-    "stream.wildcard.received": _spec("warning", "entity", "A wildcard event: the entity will be read in full."),
+    "stream.overflow.received": _spec(
+        "warning", "entity", "An overflow event: the entity will be swept again."
+    ),
+    "stream.wildcard.received": _spec(
+        "warning", "entity", "A wildcard event: the entity will be read in full."
+    ),
     "stream.backpressure.dropped": _spec(
-        "warning", "queued_events waited_s", "Applying is too slow for the 40 s rule: the session is dropped on purpose."
+        "warning",
+        "queued_events waited_s",
+        "Applying is too slow for the 40 s rule: the session is dropped on purpose.",
     ),
     # reading
     "backfill.entity.started": _spec("info", "entity total", "First load of an entity begins or resumes."),
-    "backfill.entity.progressed": _spec("info", "entity records total percent records_s", "First load goes on."),
-    "backfill.entity.completed": _spec("info", "entity records duration_s api_calls", "First load is complete."),
+    "backfill.entity.progressed": _spec(
+        "info", "entity records total percent records_s", "First load goes on."
+    ),
+    "backfill.entity.completed": _spec(
+        "info", "entity records duration_s api_calls", "First load is complete."
+    ),
     "sweep.started": _spec("info", "sweep_id reason", "A sweep of all entities begins."),
     "sweep.entity.completed": _spec(
         "info",
         "sweep_id entity reason window_from window_to read equal repaired ahead deferred api_calls duration_ms",
         "The certificate of one entity's sweep.",
     ),
-    "sweep.failed": _spec("warning", "sweep_id entity error", "The sweep is incomplete; its watermark did not move."),
+    "sweep.failed": _spec(
+        "warning", "sweep_id entity error", "The sweep is incomplete; its watermark did not move."
+    ),
     "sweep.drift.found": _spec(
         "error", "sweep_id entity records reasons", "The stream had missed these; the sweep repaired them."
     ),
-    "refetch.completed": _spec("info", "entity requested read settled absent api_calls", "Dirty records were read."),
-    "request.completed": _spec("info", "request kind outcome", "A request of the CLI or an application was done."),
+    "refetch.completed": _spec(
+        "info", "entity requested read settled absent api_calls", "Dirty records were read."
+    ),
+    "request.completed": _spec(
+        "info", "request kind outcome", "A request of the CLI or an application was done."
+    ),
     "request.refused": _spec("warning", "request kind error", "A request cannot be done as asked."),
     "mapping.checked": _spec("info", "columns warnings", "The mapping fits what Salesforce describes."),
-    "mapping.warned": _spec("warning", "table column field problem", "A mapped field needs the operator's attention."),
+    "mapping.warned": _spec(
+        "warning", "table column field problem", "A mapped field needs the operator's attention."
+    ),
     "console.started": _spec("info", "host port", "Health and metrics are served."),
 }
 
@@ -141,7 +192,9 @@ def redact_unlisted(_logger: Any, _method: str, entry: MutableMapping[str, Any])
     return entry
 
 
-def _without_exception_text(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _without_exception_text(
+    _logger: Any, _method: str, entry: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
     """Replace `exc_info` by class names: tracebacks of drivers quote rows, statements and DSNs."""
     raised = entry.pop("exc_info", None)
     if raised is True:
@@ -163,7 +216,9 @@ def configure_logging(*, level: Level = "info", pretty: bool | None = None) -> N
     """Write events to standard error: JSON lines, or coloured text when it is a terminal."""
     if pretty is None:
         pretty = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(ensure_ascii=True)
+    renderer = (
+        structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(ensure_ascii=True)
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

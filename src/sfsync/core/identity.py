@@ -11,7 +11,7 @@ into, revocable, because an undelete takes it back. Both are facts of the record
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .ids import Entity, RecordId
@@ -57,10 +57,8 @@ def regroup(members: Iterable[Member]) -> list[Group]:
     A set of records none of which was ever live has no person and gives no group.
     """
     present = {m.record_id: m for m in members if m.complete or m.is_deleted}
-    permanent = {
-        m.record_id: m.converted_contact_id for m in present.values() if m.converted_contact_id in present
-    }
-    revocable = {m.record_id: m.master_record_id for m in present.values() if m.master_record_id in present}
+    permanent = _edges(present, lambda member: member.converted_contact_id)
+    revocable = _edges(present, lambda member: member.master_record_id)
     _break_cycles(present, permanent, revocable)
     groups = (
         _group(present, component, permanent, revocable)
@@ -69,7 +67,13 @@ def regroup(members: Iterable[Member]) -> list[Group]:
     return [group for group in groups if group is not None]
 
 
-Edges = dict[RecordId, RecordId | None]
+Edges = dict[RecordId, RecordId]
+
+
+def _edges(present: Mapping[RecordId, Member], target_of: Callable[[Member], RecordId | None]) -> Edges:
+    """Return the edges whose target is present; an edge to a record that has no row does not exist."""
+    targets = ((member.record_id, target_of(member)) for member in present.values())
+    return {source: target for source, target in targets if target is not None and target in present}
 
 
 def _targets(record_id: RecordId, permanent: Edges, revocable: Edges) -> list[RecordId]:
@@ -118,9 +122,8 @@ def _components(
     neighbours: dict[RecordId, list[RecordId]] = {record_id: [] for record_id in present}
     for edges in (permanent, revocable):
         for source, target in edges.items():
-            if target is not None:
-                neighbours[source].append(target)
-                neighbours[target].append(source)
+            neighbours[source].append(target)
+            neighbours[target].append(source)
     unseen = set(present)
     while unseen:
         frontier, component = [min(unseen)], []
@@ -138,7 +141,9 @@ def _group(
 ) -> Group | None:
     roots = [m for m in component if not _targets(m.record_id, permanent, revocable)]
     by_rank = sorted(component, key=lambda m: _rank(m, is_root=m in roots), reverse=True)
-    root = max(roots, key=lambda m: _rank(m, is_root=True))
+    # A lead that was converted and then merged has two edges; which end is the root must not depend on what
+    # changes, such as being live, or the person's id would change with it.
+    root = max(roots, key=lambda m: (m.entity is not Entity.LEAD, m.record_id))
     lasting = [root, *(m for m in component if _reaches_for_ever(m.record_id, root.record_id, permanent))]
     own_ids = [m.own_id for m in lasting if m.own_id is not None]
     own_ids = own_ids or [m.own_id for m in component if m.own_id is not None]

@@ -125,8 +125,15 @@ def mark(row: MirrorRow, cause: Cause, instant_ms: int) -> None:
     since_ms = max(instant_ms, row.last_commit_ms or 0, old.since_ms if old else 0)
     row.mark = Mark(causes={*(old.causes if old else ()), cause}, since_ms=since_ms)
     if old:
-        row.mark.attempts, row.mark.next_try_ms = old.attempts, old.next_try_ms
+        # Only early reads tell a merge from a deletion, so a new deletion earns its own.
+        row.mark.attempts = 0 if cause is Cause.DELETE else old.attempts
+        row.mark.next_try_ms = old.next_try_ms
     row.marked = True
+
+
+def proving_wait_ms(clocks: Clocks) -> int:
+    """Return how long after a cause a read is asked for that will prove something, given whole-second dates."""
+    return clocks.settle_ms + 2 * clocks.fuzz_ms
 
 
 _EARLY_MS = (1_000, 3_000)
@@ -141,7 +148,7 @@ def schedule(row_mark: Mark, clocks: Clocks, heard_ms: int, *, attempted: bool) 
     """
     if attempted:
         row_mark.attempts += 1
-    proving_ms = row_mark.since_ms + clocks.settle_ms + 2 * clocks.fuzz_ms
+    proving_ms = row_mark.since_ms + proving_wait_ms(clocks)
     early = _EARLY_MS if Cause.DELETE in row_mark.causes else ()
     if row_mark.attempts < len(early):
         wanted_ms = min(proving_ms, heard_ms + early[row_mark.attempts])
@@ -234,6 +241,8 @@ def _fold_read(row: MirrorRow, read: Snapshot, announced: frozenset[str], clocks
     )
     equal = row.equals_read and row.complete and not row.changed
     if equal and row.mark is None:
+        if row.unseen_since_ms is not None:
+            row.unseen_since_ms, row.changed = None, True
         return Verdict.EQUAL
     if passes:
         _write_whole(row, read)
@@ -289,8 +298,9 @@ def _learn_early(row: MirrorRow, read: Snapshot, announced: frozenset[str]) -> V
         row.complete = announced <= read.fields.keys()
         row.changed = True
         verdict = Verdict.FILLED
-    if row.mark and row.is_deleted and read.is_deleted and read.master_record_id != row.master_record_id:
-        # A merge must not look like a deletion until the settle time is over.
+    if row.mark and row.is_deleted and read.is_deleted and read.master_record_id:
+        # A merge must not look like a deletion until the settle time is over. The reverse can wait: an edge
+        # lasts until the record is known to live again.
         _turn(row, is_deleted=True, master=read.master_record_id, instant_ms=read.read_to_ms)
         row.modstamp_ms = read.modstamp_ms
         row.changed = True
