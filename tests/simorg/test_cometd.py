@@ -81,6 +81,31 @@ async def test_held_connect_is_answered_as_soon_as_an_event_is_there(rig: Rig) -
     assert set(events[0]["data"]) == {"schema", "payload", "event"}
 
 
+async def test_subscribe_with_a_position_wakes_the_held_poll(rig: Rig) -> None:
+    """Most clients subscribe while their poll is held; the replayed events must not wait for its end."""
+    rig.org.settings.long_poll_s = 30
+    lead = rig.create()
+    client = rig.client()
+    await client.handshake()
+    await client.connect()
+    poll = asyncio.create_task(client.events())
+    await until_held(rig)
+
+    await client.subscribe(replay=-2)
+
+    async with asyncio.timeout(5):
+        assert ids(await poll) == [lead]
+
+
+async def test_connect_that_asks_for_no_wait_is_not_held(rig: Rig) -> None:
+    """CometD's Java and JavaScript clients send `advice: {timeout: 0}`."""
+    rig.org.settings.long_poll_s = 30
+    client = await rig.subscribed()
+
+    async with asyncio.timeout(5):
+        assert (await client.connect(advice={"timeout": 0}))[0]["successful"]
+
+
 async def test_second_connect_releases_the_first(rig: Rig) -> None:
     """A client that lost a reply polls again; the server must not hold two polls, nor give the dead one the events."""
     rig.org.settings.long_poll_s = 30

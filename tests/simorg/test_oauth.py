@@ -297,6 +297,7 @@ async def test_token_ends_by_idleness(rig: Rig) -> None:
     ("version", "password", "status", "code"),
     [
         ("59.0", None, 200, None),
+        ("44.0/", None, 200, None),
         ("59.0", "wrong", 500, "INVALID_LOGIN"),
         ("66.0", None, 500, "UNSUPPORTED_API_VERSION"),
     ],

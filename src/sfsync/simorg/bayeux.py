@@ -62,7 +62,7 @@ class Failure(Exception):  # noqa: N818  # it is a reply, not an error of ours
         reply |= {
             name: message[name] for name in ("channel", "id", "clientId", "subscription") if name in message
         }
-        left_out = {"clientId"} if self.error == UNKNOWN_CLIENT else set()
+        left_out = {"clientId"} if self.error == UNKNOWN_CLIENT and self.advice == REHANDSHAKE else set()
         if terse:
             left_out = {"clientId", "subscription"}
             left_out |= {"channel", "id"} if self.error == UNKNOWN_CLIENT else set()

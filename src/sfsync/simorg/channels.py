@@ -57,17 +57,17 @@ def entities_on(org: "Org", channel: str) -> frozenset[str]:
     return frozenset({_entity_of(org, channel) or ""}) & (selected | custom)
 
 
-def start_cursor(org: "Org", channel: str, message: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the replay id that *message* asks for, and the cursor to begin at. Raises Failure."""
+def start_cursor(org: "Org", channel: str, message: Mapping[str, Any]) -> int:
+    """Return the cursor to begin at, by the replay id that *message* asks for. Raises Failure."""
     replay_id = _requested(org, channel, message)
     if replay_id == NEW_ONLY:
-        return replay_id, org.bus.tip
+        return org.bus.tip
     if replay_id == ALL_RETAINED:
-        return replay_id, org.bus.oldest
+        return org.bus.oldest
     cursor = org.bus.cursor_after(replay_id, anywhere=org.settings.replay_anywhere)
     if cursor is None:
         raise bayeux.invalid_replay_id(replay_id)
-    return replay_id, cursor
+    return cursor
 
 
 def bodies(org: "Org", channel: str, retained: Retained) -> list[bytes]:

@@ -135,7 +135,7 @@ class CometdServer:
         is_first, session.is_connected = not session.is_connected, True
         if self.sessions.shares_browser(session):
             return self._connected(message, session, interval=2_000, **{"multiple-clients": True})
-        if is_first or not alone:
+        if is_first or not alone or _wants_no_wait(message):
             self._collect(session, answer)
             return self._connected(message, session)
         await self._poll(session, caller, answer)
@@ -202,10 +202,12 @@ class CometdServer:
             self.deliveries.check()
             for name in asked if isinstance(asked, list) else [asked]:
                 channel = check_channel(self._org, name)
-                _, session.cursors[channel] = start_cursor(self._org, channel, message)
+                session.cursors[channel] = start_cursor(self._org, channel, message)
         except Failure as failure:
             note["error"] = failure.error
             raise
+        if session.hold is not None:
+            session.hold.wake.set()
         if self._org.faults.take("subscribe_no_reply", subject):
             return None
         return bayeux.success(message, clientId=session.client_id, subscription=asked)
@@ -281,6 +283,12 @@ class CometdServer:
         refused = self._org.faults.take("handshake_refuse", channel)
         if refused is not None:
             raise bayeux.handshake_denied(str(refused.params.get("reason", bayeux.AUTHENTICATION_INVALID)))
+
+
+def _wants_no_wait(message: Message) -> bool:
+    """Tell whether a connect asks for an answer at once, as CometD's own clients do to learn where they stand."""
+    advice = message.get("advice")
+    return isinstance(advice, dict) and advice.get("timeout") == 0
 
 
 def _replay_map(message: Message) -> object:

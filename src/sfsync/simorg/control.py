@@ -19,6 +19,7 @@ from sfsync.simorg.faults import KINDS
 from sfsync.simorg.fields_change import change_field
 from sfsync.simorg.gate import json_response
 from sfsync.simorg.life import Life, Pace
+from sfsync.simorg.push_faults import PUSH_FAULTS
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
@@ -61,7 +62,8 @@ class _Control:
 
     async def document(self, _request: web.Request) -> Any:
         own = {f"{method} {path}": text for (method, path), (_, text) in _ROUTES.items()}
-        return {"routes": own | burst.ROUTES, "fault_kinds": sorted(KINDS)}
+        kinds = {kind: PUSH_FAULTS.get(kind, "see POST /control/faults") for kind in sorted(KINDS)}
+        return {"routes": own | burst.ROUTES, "fault_kinds": kinds}
 
     async def state(self, request: web.Request) -> Any:
         query = _query(request, "entity", "after", "limit")

@@ -39,8 +39,8 @@ def add_soap_login_route(app: web.Application, org: "Org") -> None:
         url = f"{request.scheme}://{request.host}"
         return _answer(org, user_id, url, request.match_info["version"])
 
-    app.router.add_post(r"/services/Soap/{kind:[uc]}/{version:\d\d\.\d}", login)
-    app.router.add_post(r"/services/Soap/{kind:[uc]}/{version:\d\d\.\d}/{org_id}", login)
+    # EMP-Connector's address ends in a slash, that of an earlier login in the org id.
+    app.router.add_post(r"/services/Soap/{kind:[uc]}/{version:\d\d\.\d}{tail:(/.*)?}", login)
 
 
 def _credentials(text: str) -> tuple[str, str]:
