@@ -6,7 +6,7 @@ flattened to REST field names by the shape of what came, without describe, so th
 whenever it is decoded. A name in `changedFields` without a readable value is `missing`, never null: the
 field may be hidden from this user, and the guide's advice to take it for null would empty it. Where
 `changedFields` is given it is trusted over the body, which on an enriched channel holds unchanged fields too.
-Decoding and deciding a 700-byte update takes about ten microseconds.
+Decoding and deciding a 700-byte update takes some tens of microseconds.
 
 Source: Change Data Capture Developer Guide, "Change Event Header Fields", "Compound Fields in Change Events",
 "Enrich Change Events", "Gap Events", "Overflow Events"; shapes checked against captured messages.

@@ -47,10 +47,10 @@ class ValueType:
 
 
 def _text(raw: Any) -> Value:
-    if raw is None or raw == "":
-        return None
     if isinstance(raw, str):
-        return clean_text(raw)
+        return clean_text(raw) or None
+    if raw is None:
+        return None
     raise ValueError("a text is expected")
 
 
@@ -182,7 +182,7 @@ def read_value(type_name: str, raw: Any) -> Value:
     """Return the one spelling of *raw*, a JSON value of a field of this type; reading it again changes nothing.
 
     Texts and ids are `str`, instants `YYYY-MM-DDTHH:MM:SS.mmmZ`, dates `YYYY-MM-DD`, times `HH:MM:SS.mmm`,
-    whole numbers `int`, others `Decimal` without exponent or trailing zeros.
+    whole numbers `int`, others `Decimal` without trailing zeros.
     Raises `ValueError`, which quotes nothing of the value, when it is none of that type or Postgres could not
     hold it, and `KeyError` for a type that cannot be stored.
     """
