@@ -21,7 +21,7 @@ async def stub() -> AsyncIterator[StubOrg]:
     org = StubOrg()
     app = web.Application(client_max_size=1 << 20)
     app.router.add_route("*", "/{path:.*}", org.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, max_line_size=1 << 16)
     await runner.setup()
     await web.TCPSite(runner, "localhost", 0).start()
     org.url = f"http://localhost:{runner.addresses[0][1]}"

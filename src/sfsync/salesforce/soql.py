@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ..core.ids import RecordId, record_id
 from ..errors import QueryError, SalesforceError
 
 PAGE_ROWS = 2000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}", re.ASCII)
 _FIELD = re.compile(rf"{_NAME.pattern}(?:\.{_NAME.pattern}){{0,5}}", re.ASCII)
@@ -59,8 +60,9 @@ class Keyset:
         """Return the keyset of a record as read. Raises `SalesforceError` when it lacks what was selected."""
         try:
             stamp = datetime.fromisoformat(str(record["SystemModstamp"]))
-            return cls(int(stamp.timestamp() * 1000), record_id(str(record["Id"])))
-        except (KeyError, ValueError) as error:
+            # In whole milliseconds: a float would lose one now and then, and with it a record.
+            return cls((stamp - _EPOCH) // timedelta(milliseconds=1), record_id(str(record["Id"])))
+        except (KeyError, ValueError, TypeError) as error:
             raise SalesforceError(
                 "a record came without readable Id or SystemModstamp", code="RECORD"
             ) from error
