@@ -21,7 +21,7 @@ from sfsync.simorg.gate import URI_AND_HEADERS_MAX
 from sfsync.simorg.life import MIX, RATE_MAX, Life, Pace
 from sfsync.simorg.org import Org
 from sfsync.simorg.population import populate
-from sfsync.simorg.tls import ensure_jwt_keys, ensure_tls, server_context
+from sfsync.simorg.tls import ensure_jwt_keys, ensure_tls, is_public_key, server_context
 
 SHUTDOWN_S = 0.5
 
@@ -55,6 +55,12 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--state-dir", type=Path, help="where keys and certificates are kept (default: temporary)"
     )
+    parser.add_argument(
+        "--jwt-public-key",
+        type=Path,
+        metavar="PEM",
+        help="verify JWT logins with this key (default: one of its own)",
+    )
     return parser
 
 
@@ -65,6 +71,10 @@ def _problem(options: argparse.Namespace) -> str | None:
         return f"--population must not be negative; got {options.population}"
     if not 0 <= options.life <= RATE_MAX:
         return f"--life must lie between 0 and {RATE_MAX:g}; got {options.life:g}"
+    if options.jwt_public_key is not None and not is_public_key(options.jwt_public_key):
+        return (
+            f"--jwt-public-key must name a file with an RSA public key in PEM; got {options.jwt_public_key}"
+        )
     return None
 
 
@@ -99,8 +109,6 @@ async def _serve(options: argparse.Namespace) -> None:
 
 def _materials(org: Org, options: argparse.Namespace) -> tuple[dict[str, str], ssl.SSLContext | None]:
     """Make the keys and return what to tell of them and of the credentials."""
-    keys = ensure_jwt_keys(options.state_dir)
-    org.jwt_public_pem = keys.public_key_file.read_text()
     credentials = org.credentials
     told = {
         "client_id": credentials.client_id,
@@ -108,9 +116,15 @@ def _materials(org: Org, options: argparse.Namespace) -> tuple[dict[str, str], s
         "username": credentials.username,
         "password": credentials.password,
         "security_token": credentials.security_token,
+        "refresh_token": org.sessions.issue_refresh_token(credentials.user_id),
         "org_id": org.world.org_id,
-        "private_key_file": str(keys.private_key_file),
     }
+    if options.jwt_public_key is not None:
+        org.jwt_public_pem = options.jwt_public_key.read_text()
+    else:
+        keys = ensure_jwt_keys(options.state_dir)
+        org.jwt_public_pem = keys.public_key_file.read_text()
+        told["private_key_file"] = str(keys.private_key_file)
     if not options.tls:
         return told, None
     files = ensure_tls(options.state_dir)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -67,6 +68,15 @@ def ensure_jwt_keys(state_dir: Path) -> JwtFiles:
         )
         files.public_key_file.write_bytes(public)
     return files
+
+
+def is_public_key(path: Path) -> bool:
+    """Tell whether *path* is a readable RSA public key in PEM."""
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        return False
+    return isinstance(key, rsa.RSAPublicKey)
 
 
 def _is_ending(files: TlsFiles) -> bool:
