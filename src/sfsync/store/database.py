@@ -135,6 +135,12 @@ def _connect_arguments(options: StoreOptions) -> dict[str, Any]:
         "lock_timeout": str(round(options.lock_timeout_s * 1000)),
         "idle_in_transaction_session_timeout": str(round(options.statement_timeout_s * 1000)),
         "jit": "off",
+        # Every statement of ours looks rows up by key. Without statistics (a fresh table, a restored dump) the
+        # planner would read a whole table once per batch instead.
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "enable_bitmapscan": "off",
+        "enable_seqscan": "off",
         "timezone": "UTC",
     }
     return {

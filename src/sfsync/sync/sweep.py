@@ -88,6 +88,8 @@ class Sweeper:
         while True:
             try:
                 await self._backfill_missing()
+                if not self._work.options.sweep_enabled:
+                    await self._tell_caught_up()
                 reason = await self._next_reason()
                 if reason is not None:
                     await self.sweep(reason)
@@ -109,7 +111,7 @@ class Sweeper:
             return "+".join(sorted(self._asked))
         if self._work.options.sweep_enabled and time.monotonic() >= self._due_at:
             return "schedule"
-        now_ms = await self._work.org_time_ms()
+        now_ms = await self._work.org_time_ms() - 2 * self._work.options.clocks.fuzz_ms
         owed = [o for o in await load_owed(self._work.database, self._work.org) if o.not_before_ms <= now_ms]
         return owed[0].reason if owed else None
 
@@ -134,6 +136,8 @@ class Sweeper:
         try:
             with bound_contextvars(sweep_id=sweep_id):
                 _log.info("sweep.started", reason=reason)
+                # The window must begin as late as it can, or an owed reading would not be satisfied by it.
+                await self._work.connection.clock_ms()
                 org = self._work.org
                 readings = await load_readings(self._work.database, org)
                 owed = await load_owed(self._work.database, org)
@@ -145,6 +149,7 @@ class Sweeper:
         except SalesforceError:
             self._waiting += waiting
             self._full_wanted |= full_wanted
+            self._asked.add(reason)
             raise
         self._work.metrics.sweep_completed(finished_s=time.time(), duration_s=time.monotonic() - started)
         await self._tell_caught_up()
