@@ -140,7 +140,6 @@ def _connect_arguments(options: StoreOptions) -> dict[str, Any]:
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
         "enable_bitmapscan": "off",
-        "enable_seqscan": "off",
         "timezone": "UTC",
     }
     return {
