@@ -16,7 +16,7 @@ from ..core.ids import Entity, RecordId, record_id
 from ..errors import DecodeError
 from ..salesforce.rest import Page
 from ..store.apply import Batch, Progress
-from ..store.database import Connection
+from ..store.database import Connection, analyze
 from ..store.readings import BackfillPage, Reading, backfill_end, backfill_progress
 from .reading import read_commands, selection
 from .work import Work
@@ -48,9 +48,13 @@ class Backfill:
                 await self._apply_last(page, entity, from_ms)
                 break
             page = await self._apply_and_fetch(page, entity, from_ms)
+            if calls.bit_count() == 1:
+                # At every doubling: statistics in time, at a cost that stays small.
+                await analyze(self._work.database)
             if time.monotonic() - told >= _TELL_EVERY_S:
                 told = time.monotonic()
                 self._tell(entity, reading.backfill_records + records, total, records / (told - started))
+        await analyze(self._work.database)
         self._work.metrics.api_calls.labels("backfill").inc(calls)
         _log.info(
             "backfill.entity.completed",
