@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = find_file(arguments.config, os.environ)
     findings = [
         ok("configuration", f"{source} and the environment" if source else "the environment"),
-        *_doubts(settings),
+        *doubts(settings),
     ]
     return print_findings(findings + asyncio.run(_ask(settings)), as_json=arguments.json)
 
@@ -41,14 +41,14 @@ async def _ask(settings: Settings) -> list[Finding]:
     return findings + await check_store(settings, org=seen.org, mapping=seen.mapping)
 
 
-def _doubts(settings: Settings) -> list[Finding]:
+def doubts(settings: Settings) -> list[Finding]:
     """Settings that work today and deserve a second thought."""
-    doubts = []
+    found = []
     salesforce = settings.salesforce
     if salesforce.flow == "legacy_password":
-        doubts.append(warn("configuration", "flow = legacy_password ends in February 2027", "use flow = jwt"))
+        found.append(warn("configuration", "flow = legacy_password ends in February 2027", "use flow = jwt"))
     if salesforce.flow == "refresh_token" and salesforce.refresh_token_file is None:
-        doubts.append(
+        found.append(
             warn(
                 "configuration",
                 "a rotated refresh token cannot be kept, because it came by the environment",
@@ -56,28 +56,29 @@ def _doubts(settings: Settings) -> list[Finding]:
             )
         )
     if not settings.sync.sweep_enabled:
-        doubts.append(
+        found.append(
             warn(
                 "configuration",
                 "the sweep is off: what push misses stays missed",
                 "set sync.sweep_enabled = true",
             )
         )
-    if settings.store.dsn is not None and not _is_verified(settings.store.dsn.get_secret_value()):
-        doubts.append(
+    if settings.store.dsn is not None and not is_verified(settings.store.dsn.get_secret_value()):
+        found.append(
             warn(
                 "configuration",
                 "the connection to Postgres does not verify the server",
                 "add sslmode=verify-full (and sslrootcert) to the DSN",
             )
         )
-    return doubts
+    return found
 
 
-def _is_verified(dsn: str) -> bool:
+def is_verified(dsn: str) -> bool:
     """Tell whether a connection string stays on this machine or verifies whom it reaches."""
     url = urlsplit(dsn)
     options = parse_qs(url.query)
-    hosts = options.get("host", [url.hostname or "localhost"])
+    listed = options.get("host") or [url.netloc.rpartition("@")[2] or "localhost"]
+    hosts = [host if host.startswith("[") else host.partition(":")[0] for host in ",".join(listed).split(",")]
     local = all(is_loopback(host) or host.startswith("/") for host in hosts)
     return local or options.get("sslmode") == ["verify-full"]

@@ -15,8 +15,8 @@ import sys
 
 import structlog
 
-from .. import daemon
 from ..config import find_file, load_settings
+from ..daemon import run as run_daemon
 from ..log import configure_logging, describe_error
 from .exits import exit_code
 
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logging(level=settings.log.level, pretty=settings.log.pretty)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        return asyncio.run(daemon.run(settings, config_path=find_file(arguments.config, os.environ)))
+        return asyncio.run(run_daemon(settings, config_path=find_file(arguments.config, os.environ)))
     except Exception as error:  # noqa: BLE001 - the last line of defence
         structlog.get_logger().error("daemon.failed", error=describe_error(error), where=_where(error))
         if sys.stderr.isatty():
