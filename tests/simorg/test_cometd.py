@@ -538,6 +538,21 @@ async def test_revoked_token_ends_the_held_poll(rig: Rig) -> None:
     assert reply["advice"] == {"reconnect": "none", "interval": 0}
 
 
+@pytest.mark.parametrize("status", [200, 401])
+async def test_http_status_beside_a_bayeux_401_is_a_setting(rig: Rig, status: int) -> None:
+    """Salesforce answers 200; a gateway in between may not, and the Bayeux body is there all the same."""
+    rig.org.settings.auth_http_status = status
+    client = await rig.subscribed()
+    rig.org.sessions.revoke()
+    headers = {"Authorization": f"Bearer {client.token}"}
+
+    async with client.http.post(
+        client.url, json=[client.message("/meta/connect")], headers=headers
+    ) as response:
+        assert response.status == status
+        assert json.loads(await response.text())[0]["error"] == "401::Authentication invalid"
+
+
 async def test_more_clients_than_allowed_are_denied(rig: Rig) -> None:
     """The limit counts live sessions; one that left frees its place."""
     rig.org.settings.concurrent_clients = 1

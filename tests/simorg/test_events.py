@@ -481,7 +481,7 @@ def test_schema_id_follows_the_fields(told: Told) -> None:
     told.create("Lead", LastName="L", Company="C")
 
     retained, _ = told.org.bus.read(0, 100, schema.entities)
-    lead1, account1, lead2, account2, lead3 = [each.message.schema_id for each in retained]
+    lead1, account1, lead2, account2, lead3 = [each.schema_id for each in retained]
 
     assert lead1 == lead3 != lead2
     assert account1 == account2

@@ -39,7 +39,9 @@ class Retained:
 
     replay_id: int
     at_ms: int
-    message: Message
+    entity: str
+    record_ids: tuple[str, ...]
+    schema_id: str
     body: bytes
 
 
@@ -81,8 +83,7 @@ class EventBus:
         now_ms = self._clock.now_ms()
         for message in messages:
             self._replay_id += self._rng.randint(1, STEP_MAX)
-            retained = Retained(self._replay_id, now_ms, message, _body(message, self._replay_id))
-            self._log.extend([retained] * message.copies)
+            self._log.extend([self._retained(message, now_ms)] * message.copies)
             self.published += 1
         if self._gate is None:
             self.wake()
@@ -95,7 +96,7 @@ class EventBus:
         found: list[Retained] = []
         while place < end and len(found) < limit:
             chunk = self._log[place : min(end, place + limit - len(found))]
-            found += [retained for retained in chunk if retained.message.entity in entities]
+            found += [retained for retained in chunk if retained.entity in entities]
             place += len(chunk)
         return found, max(place + self._purged, cursor)
 
@@ -166,6 +167,12 @@ class EventBus:
         for event in self.waiting:
             event.set()
 
+    def _retained(self, message: Message, now_ms: int) -> Retained:
+        event = b'{"replayId":%d}' % self._replay_id if message.has_replay_id else b"{}"
+        schema_id = message.schema_id.encode()
+        body = b'{"schema":"%s","payload":%s,"event":%s}' % (schema_id, message.payload, event)
+        return Retained(self._replay_id, now_ms, message.entity, message.record_ids, message.schema_id, body)
+
     def _purge(self) -> None:
         horizon = self._clock.now_ms() - int(self._settings.retention_h * 3_600_000)
         if self._log and self._log[0].at_ms < horizon:
@@ -177,8 +184,3 @@ class EventBus:
         self._purged += count
         if self._gate is not None:
             self._gate = max(self._gate, self._purged)
-
-
-def _body(message: Message, replay_id: int) -> bytes:
-    event = b'{"replayId":%d}' % replay_id if message.has_replay_id else b"{}"
-    return b'{"schema":"%s","payload":%s,"event":%s}' % (message.schema_id.encode(), message.payload, event)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sfsync.simorg import bayeux
-from sfsync.simorg.bus import Message, Retained
+from sfsync.simorg.bus import Retained
 from sfsync.simorg.event_shapes import Shapes, written
 
 if TYPE_CHECKING:
@@ -86,37 +86,29 @@ class Enrichment:
 
     def bodies(self, retained: Retained) -> list[bytes]:
         """Return one body for each record of an event, all under its replay id."""
-        payload: Any = msgspec.json.decode(retained.message.payload)
+        body: Any = msgspec.json.decode(retained.body)
+        payload = body["payload"]
         header = payload.get("ChangeEventHeader") if isinstance(payload, dict) else None
         if header is None or header.get("changeType") not in ("UPDATE", "DELETE"):
             return [retained.body]
-        return [self._body(retained, payload, record_id) for record_id in retained.message.record_ids]
+        return [
+            msgspec.json.encode({**body, "payload": self._enriched(retained, payload, record_id)})
+            for record_id in retained.record_ids
+        ]
 
-    def _body(self, retained: Retained, payload: dict[str, Any], record_id: str) -> bytes:
+    def _enriched(self, retained: Retained, payload: dict[str, Any], record_id: str) -> dict[str, Any]:
         header = {**payload["ChangeEventHeader"], "recordIds": [record_id]}
-        extra = self._extra(retained.message, record_id)
-        enriched = {**extra, **payload, "ChangeEventHeader": header}
-        message = {
-            "schema": retained.message.schema_id,
-            "payload": enriched,
-            "event": {"replayId": retained.replay_id},
-        }
-        return msgspec.json.encode(message)
+        return {**self._extra(retained.entity, record_id), **payload, "ChangeEventHeader": header}
 
-    def _extra(self, message: Message, record_id: str) -> dict[str, object]:
+    def _extra(self, entity: str, record_id: str) -> dict[str, object]:
         fields = self._org.world.get(record_id) or {}
-        chosen = {
-            name.partition(".")[2] for name in self._org.settings.enriched_fields if _is_of(name, message)
-        }
-        places = [place for name, place in self._shapes.of(message.entity).places.items() if name in chosen]
+        qualified = (name.partition(".") for name in self._org.settings.enriched_fields)
+        chosen = {field for owner, _, field in qualified if owner == entity}
+        places = [place for name, place in self._shapes.of(entity).places.items() if name in chosen]
         values = {
             place.field: written(fields.get(place.field), is_double=place.is_double) for place in places
         }
         return {name: value for name, value in values.items() if value is not None}
-
-
-def _is_of(qualified: str, message: Message) -> bool:
-    return qualified.partition(".")[0] == message.entity
 
 
 def _entity_of(org: "Org", channel: str) -> str | None:

@@ -18,14 +18,12 @@ class Deliveries:
         self._org = org
         self._counts: deque[tuple[int, int]] = deque()
         self._in_a_day = 0
-        self.total = 0
 
     def count(self, events: int) -> None:
         """Note that *events* were delivered."""
         if events:
             self._counts.append((self._org.clock.now_ms(), events))
             self._in_a_day += events
-            self.total += events
             self._org.stats.calls["delivered"] += events
 
     def check(self) -> None:

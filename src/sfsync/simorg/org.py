@@ -28,7 +28,7 @@ class Settings(PushSettings):
     retention_h: float = 72.0
     read_lag_s: float = 0.0
     shuffle: bool = True
-    batch_max: int = 500
+    batch_max: int = 100
     person_accounts: bool = False
     diff_text: bool = True
     require_cookie: bool = True
