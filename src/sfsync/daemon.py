@@ -29,6 +29,7 @@ from .errors import (
     AuthError,
     ConfigError,
     LimitError,
+    MappingChangedError,
     SalesforceError,
     SfsyncError,
     StoreUnavailableError,
@@ -254,6 +255,9 @@ class Daemon:
                 for claim in CLAIMS:
                     self.health.set(claim, ok=False, detail=type(error).__name__)
                 wait_s = outage.failed(error)
+            except* MappingChangedError:
+                # Composed statements and plans hold for one mapping; the next life makes new ones.
+                wait_s = 0.0
             await asyncio.sleep(wait_s)
 
     async def _one_life_or_reload(self, outage: Outage) -> None:
@@ -283,20 +287,22 @@ class Daemon:
             await bind_org(database, connection.org_id)
             async with lead(database, connection.org_id) as leadership:
                 self.health.set("leadership", ok=True)
-                mapping = await bind_mapping(Rest(connection), read_mapping(self._settings.mapping.file))
+                chosen = read_mapping(self._settings.mapping.file)
+                mapping = await bind_mapping(Rest(connection), chosen)
                 await ensure_columns(database, mapping)
                 self._has_worked = True
                 outage.ended()
                 await Pipeline(
-                    connection,
-                    database,
-                    leadership,
-                    mapping,
-                    self._options,
-                    self.metrics,
-                    self.health,
-                    self._sweep_wanted,
-                    self._verify_wanted,
+                    connection=connection,
+                    database=database,
+                    leadership=leadership,
+                    mapping=mapping,
+                    options=self._options,
+                    metrics=self.metrics,
+                    health=self.health,
+                    sweep_wanted=self._sweep_wanted,
+                    verify_wanted=self._verify_wanted,
+                    describe=lambda: bind_mapping(Rest(connection), chosen),
                 ).run()
 
 

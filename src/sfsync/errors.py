@@ -16,6 +16,7 @@
     │   ├── PositionError       the position moved under us; end the session
     │   └── PoisonError         too many records of one batch cannot be stored; stop, position unmoved
     ├── DecodeError             a captured message is not a change event; park it
+    ├── MappingChangedError     the org describes mapped fields otherwise; begin a new pipeline
     └── OrgMismatchError        this store is bound to another org; exit 2 until `sfsync rebind`
 
 Why: foreign errors are translated once, in the adapter that meets them, by code or class and never by
@@ -104,6 +105,10 @@ class PoisonError(StoreError):
 
 class DecodeError(SfsyncError):
     """A message could not be read as a change event."""
+
+
+class MappingChangedError(SfsyncError):
+    """Mapped fields changed their type or place; what was composed for them no longer holds."""
 
 
 class OrgMismatchError(SfsyncError):

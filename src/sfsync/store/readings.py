@@ -7,7 +7,7 @@ that lives until the last page of such a reading is applied; a restart in betwee
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -101,6 +101,13 @@ async def expect_reading_from_tip(
         await connection.execute(database.sql("owe_readings"), org, [str(e) for e in Entity], not_before_ms)
 
 
+async def owe_in_full(database: Database, org: str, entities: Sequence[Entity], reason: str) -> None:
+    """Owe entities a reading in full, as soon as it can be made."""
+    names = [str(entity) for entity in entities]
+    count = len(names)
+    await database.execute("insert_resweeps", org, names, [True] * count, [0] * count, [reason] * count)
+
+
 @dataclass(frozen=True, slots=True)
 class BackfillPage:
     """One page of a backfill that began at `from_ms`; the next page starts after the record `last`."""
@@ -139,9 +146,12 @@ def backfill_end(
 
 
 def sweep_end(
-    database: Database, org: str, certificate: Certificate, *, watermark_ms: int, in_full: bool
+    database: Database, org: str, certificate: Certificate, *, watermark_ms: int, mapping: str | None
 ) -> Progress:
-    """Return the progress of a sweep's last page: watermark, certificate, and readings no longer owed."""
+    """Return the progress of a sweep's last page: watermark, certificate, and readings no longer owed.
+
+    *mapping* is the fingerprint under which the entity was read in full; None when it was not.
+    """
 
     async def complete(connection: Connection) -> None:
         await connection.execute(
@@ -149,7 +159,7 @@ def sweep_end(
             org,
             str(certificate.entity),
             watermark_ms,
-            in_full,
+            mapping,
             certificate.equal_as_of_ms,
         )
         await connection.execute(

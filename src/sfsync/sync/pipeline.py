@@ -8,7 +8,7 @@ over between two lives of a pipeline: what it knew is in the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -47,6 +47,7 @@ class Pipeline:
     health: Health
     sweep_wanted: asyncio.Event
     verify_wanted: asyncio.Event
+    describe: Callable[[], Awaitable[BoundMapping]]
 
     async def run(self) -> None:
         """Replicate until a job fails or this is cancelled.
@@ -62,7 +63,14 @@ class Pipeline:
         )
         writer = Writer(self.database, applier, self.options, self.metrics)
         work = Work(
-            self.connection, self.database, writer, self.mapping, self.options, self.metrics, self.health
+            connection=self.connection,
+            database=self.database,
+            writer=writer,
+            mapping=self.mapping,
+            options=self.options,
+            metrics=self.metrics,
+            health=self.health,
+            describe=self.describe,
         )
         subscription, sweeper, refetcher = Subscription(work), Sweeper(work), Refetcher(work)
         requests = Requests(work, sweeper, refetcher)

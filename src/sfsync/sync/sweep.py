@@ -14,6 +14,8 @@ import asyncio
 import secrets
 import time
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -26,13 +28,14 @@ from ..log import describe_error
 from ..salesforce.rest import Page
 from ..salesforce.soql import Keyset
 from ..store.apply import Batch, Outcome, Progress
-from ..store.readings import Certificate, Reading, load_owed, load_readings, sweep_end
+from ..store.readings import Certificate, Reading, load_owed, load_readings, owe_in_full, sweep_end
 from .backfill import Backfill
 from .reading import read_commands, selection
 from .work import Work
 
 _log = structlog.get_logger()
 _LOOK_EVERY_S = 0.5
+_STREAM_WAIT_S = 30.0
 _AHEAD_MS = 300_000
 
 
@@ -65,6 +68,7 @@ class Sweeper:
         self._asked: set[str] = set()
         self._waiting: list[asyncio.Future[str]] = []
         self._full_wanted = False
+        self._started = False
         self._due_at = time.monotonic()
 
     # Triggers ----------------------------------------------------------------------------------------
@@ -83,27 +87,23 @@ class Sweeper:
 
     async def run(self) -> None:
         """Backfill what never was, then sweep for ever. Raises what makes writing impossible."""
-        await self._work.writer.stream.confirmed.wait()
-        failures = 0
+        outage = self._work.outage("sweep")
         while True:
             try:
                 await self._backfill_missing()
-                if not self._work.options.sweep_enabled:
-                    await self._tell_caught_up()
                 reason = await self._next_reason()
                 if reason is not None:
                     await self.sweep(reason)
-                failures = 0
+                outage.ended()
             except SalesforceError as error:
-                failures += 1
-                wait_s = min(self._work.options.backoff_s_max, 0.5 * 2.0 ** min(failures, 12))
+                wait_s = outage.failed(error)
                 self._work.health.set("sweep", ok=False, detail=type(error).__name__)
-                _log.warning("sweep.failed", error=describe_error(error), wait_s=wait_s)
+                _log.warning("sweep.failed", error=describe_error(error), wait_s=round(wait_s, 3))
                 self._due_at = time.monotonic()
                 await asyncio.sleep(wait_s)
-                continue
-            if reason is None:
-                await asyncio.sleep(_LOOK_EVERY_S)
+            else:
+                if reason is None:
+                    await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _next_reason(self) -> str | None:
         """Say why to sweep now, or None."""
@@ -118,12 +118,31 @@ class Sweeper:
     # Work --------------------------------------------------------------------------------------------
 
     async def _backfill_missing(self) -> None:
+        """Load what never was loaded, once the subscription stands; owe a reading to what was loaded otherwise."""
         readings = await load_readings(self._work.database, self._work.org)
         missing = [readings[entity] for entity in _PARENTS_FIRST if not readings[entity].is_backfilled]
-        for reading in missing:
-            self._work.health.set("backfill", ok=False, detail=f"{reading.entity} is not loaded yet")
-            await Backfill(self._work).run(reading)
+        if missing:
+            detail = ", ".join(reading.entity for reading in missing) + " not loaded yet"
+            self._work.health.set("backfill", ok=False, detail=detail)
+            await self._work.writer.stream.confirmed.wait()
+            for reading in missing:
+                await Backfill(self._work).run(reading)
+        elif not self._started:
+            await self._owe_changed_mapping(readings)
+            # A stream that is away must not keep the sweep from standing in for it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STREAM_WAIT_S):
+                    await self._work.writer.stream.confirmed.wait()
         self._work.health.set("backfill", ok=True)
+        if not self._started and not self._work.options.sweep_enabled:
+            await self._tell_caught_up()
+        self._started = True
+
+    async def _owe_changed_mapping(self, readings: Mapping[Entity, Reading]) -> None:
+        fingerprint = self._work.mapping.fingerprint
+        changed = [entity for entity, reading in readings.items() if reading.mapping != fingerprint]
+        if changed:
+            await owe_in_full(self._work.database, self._work.org, changed, "mapping")
 
     async def sweep(self, reason: str) -> str:
         """Sweep every entity once, and the ones that are owed a reading in full in full; return the sweep's id."""
@@ -141,6 +160,8 @@ class Sweeper:
                 org = self._work.org
                 readings = await load_readings(self._work.database, org)
                 owed = await load_owed(self._work.database, org)
+                if any(o.in_full for o in owed):
+                    await self._work.refuse_stale_mapping()
                 in_full = {o.entity for o in owed if o.in_full} | (set(Entity) if full_wanted else set())
                 for entity in _PARENTS_FIRST:
                     await self._sweep_entity(
@@ -212,7 +233,7 @@ class Sweeper:
             self._work.org,
             certificate,
             watermark_ms=window.began_ms - self._work.options.look_back_ms,
-            in_full=run.in_full,
+            mapping=self._work.mapping.fingerprint if run.in_full else None,
         )
         await self._work.writer.submit(Batch((), "sweep", page.read_to_ms, progress=progress))
         self._report(certificate)

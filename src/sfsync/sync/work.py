@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..core.mapping import BoundMapping
+from ..errors import MappingChangedError
 from ..salesforce.connection import Connection
 from ..salesforce.rest import Rest
 from ..store.database import Database
@@ -26,6 +28,14 @@ class Work:
     options: SyncOptions
     metrics: Metrics
     health: Health
+    describe: Callable[[], Awaitable[BoundMapping]]
+
+    async def refuse_stale_mapping(self) -> None:
+        """Describe the org again. Raises `MappingChangedError` when the mapping no longer means what it did."""
+        if (await self.describe()).fingerprint != self.mapping.fingerprint:
+            raise MappingChangedError(
+                "the org describes mapped fields otherwise than when this pipeline began"
+            )
 
     @property
     def org(self) -> str:
