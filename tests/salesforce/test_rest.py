@@ -199,7 +199,7 @@ async def test_shortened_page_is_not_the_last(stub: StubOrg, connection: Connect
 
 async def test_read_by_ids_is_one_read_however_many_requests(stub: StubOrg, connection: Connection) -> None:
     """The whole is no younger than its first request and no older than its last answer; URLs stay short."""
-    wide = Selection("Lead", tuple(f"Field_{number}__c" for number in range(400)))
+    wide = Selection("Lead", tuple(f"Field_{number}__c" for number in range(600)))
     rows = [{"Id": one} for one in ids(400)]
     stub.then("/services/data/", answer(b"[]", headers={"Date": at(5)}))
     stub.then(

@@ -210,7 +210,11 @@ REFUSALS: Mapping[str, Sequence[tuple[str, Refusal]]] = {
         ("Client", (UnavailableError, None)),
         ("Invalid connection type", (UnavailableError, None)),
     ),
-    "401": (("", (AuthError, None)),),
+    "401": (
+        ("Authentication invalid", (AuthError, None)),
+        ("Request requires authentication", (AuthError, None)),
+        ("", (AuthError, None)),
+    ),
     "402": (("", (UnavailableError, None)),),
     "403": (
         ("Unknown client", (UnavailableError, None)),
@@ -224,9 +228,12 @@ REFUSALS: Mapping[str, Sequence[tuple[str, Refusal]]] = {
         ("User not allowed to subscribe", (SubscribeError, None)),
         ("denied_by_security_policy", (SubscribeError, None)),
     ),
-    "413": (("", (UnavailableError, None)),),
+    "413": (("Maximum Request Size Exceeded", (UnavailableError, None)),),
     "500": (("", (UnavailableError, BUSY_RETRY_S)),),
-    "503": (("", (UnavailableError, BUSY_RETRY_S)),),
+    "503": (
+        ("Server is too busy", (UnavailableError, BUSY_RETRY_S)),
+        ("", (UnavailableError, BUSY_RETRY_S)),
+    ),
 }
 """Code, then the start of the text, then our class and how long to wait."""
 
