@@ -104,11 +104,17 @@ def test_overflow_event_has_no_records() -> None:
     assert event.header.record_ids == ()
 
 
-def test_wildcard_speaks_of_the_entity() -> None:
-    """`001*` is no record; a field's type was converted in all of them."""
-    event = read({"ChangeEventHeader": header("Account", "UPDATE", "001*")})
+@pytest.mark.parametrize("ids", [("001*",), (ACCOUNT, "001*")])
+def test_wildcard_speaks_of_the_entity(ids: tuple[str, ...]) -> None:
+    """`001*` is no record; a field's type was converted in all of them, whoever is named beside it."""
+    event = read({"ChangeEventHeader": header("Account", "UPDATE", *ids)})
     assert isinstance(event, WildcardEvent)
     assert event.header.record_ids == ()
+
+
+def test_changed_fields_count_in_updates_only() -> None:
+    """A creation is taken whole, even if a header should list something."""
+    assert change(header("Lead", "CREATE", changedFields=["Fax"]), Title="x").fields == {"Title": "x"}
 
 
 def test_delete_ignores_the_enriched_body() -> None:
