@@ -107,7 +107,12 @@ class _Comparison:
             return lambda _: False
         pattern = like_pattern(self._scope.soql, literal.token)
         get = self._column.get
-        return lambda record: bool(pattern.fullmatch(get(record) or ""))
+
+        def test(record: Record) -> bool:
+            text = get(record)
+            return text is not None and pattern.fullmatch(text) is not None
+
+        return test
 
     def _includes(self, literals: tuple[Literal, ...], operator: str) -> Test:
         if self._field.type != "multipicklist":
