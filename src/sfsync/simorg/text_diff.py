@@ -8,16 +8,21 @@ Source: Change Data Capture guide, "Change Events for Large Text Fields"; the ca
 """
 
 import hashlib
+import re
 from difflib import SequenceMatcher
 
 LENGTH_MIN = 1_000
+LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def diff_of(old: object, new: object) -> str | None:
     """Return the diff that leads from *old* to *new*, or None where Salesforce would send the whole text."""
     if not isinstance(old, str) or not isinstance(new, str) or min(len(old), len(new)) < LENGTH_MIN:
         return None
-    before, after = old.splitlines(), new.splitlines()
+    # With line ends of two kinds nobody could put the text together again.
+    if len({*LINE_END.findall(old), *LINE_END.findall(new)}) > 1:
+        return None
+    before, after = LINE_END.split(old), LINE_END.split(new)
     hunks = [
         code
         for code in SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
