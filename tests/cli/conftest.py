@@ -62,23 +62,24 @@ class Cli:
             async with asyncio.timeout(PATIENCE_S):
                 await process.communicate()
 
+    def words(self, *words: str) -> list[str]:
+        """The command line of a command."""
+        return [sys.executable, "-m", "sfsync", *words]
+
+    def full_environ(self, **changes: str) -> dict[str, str]:
+        """The environment of a command: none of the developer's own settings."""
+        plain = {name: text for name, text in os.environ.items() if not name.startswith("SFSYNC_")}
+        return {**plain, **self.environ, **changes}
+
     async def _start(self, *words: str, **changes: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "sfsync",
-            *words,
+            *self.words(*words),
             cwd=self.directory,
-            env={**_plain_environ(), **self.environ, **changes},
+            env=self.full_environ(**changes),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-
-
-def _plain_environ() -> dict[str, str]:
-    """The environment of this process without settings of the developer's."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SFSYNC_")}
 
 
 @pytest.fixture

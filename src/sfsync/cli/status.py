@@ -126,7 +126,7 @@ def _lines(report: Report, now: datetime) -> Iterator[str]:
 
 def _position(position: Report, now: datetime) -> str:
     if not position["has_replay"]:
-        return "none: the next session starts at the tip and a sweep follows"
+        return "none yet: no event came; a new session starts at the tip, and a sweep follows"
     return f"moved {age(position['moved_at'], now)} ago"
 
 
