@@ -1,0 +1,1 @@
+../src/sfsync/simorg/oracle.py
