@@ -709,7 +709,7 @@ async def test_withheld_events_come_when_the_fault_is_cleared(rig: Rig) -> None:
     """Starvation: subscribed, polled, answered, and nothing delivered, as after a bulk load."""
     rig.org.settings.long_poll_s = 0.2
     client = await rig.subscribed()
-    fault = rig.org.faults.add("withhold", times=None)
+    fault = rig.org.faults.add("withhold", times=None, match="ChangeEvents")
     lead = rig.create()
 
     assert await client.events() == []

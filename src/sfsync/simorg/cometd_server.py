@@ -158,7 +158,9 @@ class CometdServer:
                 if self._org.sessions.check(caller.authorization) is None:
                     raise bayeux.unauthorized()
                 self._collect(session, answer)
-                if answer.events or not await self._wake(hold, deadline):
+                is_withheld = any(self._org.faults.peek("withhold", channel) for channel in session.cursors)
+                look_s = WITHHELD_LOOK_S if is_withheld else None
+                if answer.events or not await self._wake(hold, deadline, look_s):
                     return
         finally:
             self._org.bus.waiting.discard(hold.wake)
@@ -167,19 +169,18 @@ class CometdServer:
         if not self.sessions.is_live(session):
             raise bayeux.unknown_client()
 
-    async def _wake(self, hold: Hold, deadline: float) -> bool:
-        """Wait for news; return False once the deadline has passed."""
-        loop = asyncio.get_running_loop()
-        left_s = deadline - loop.time()
+    @staticmethod
+    async def _wake(hold: Hold, deadline: float, look_s: float | None) -> bool:
+        """Wait for news, *look_s* at most if it is given; return False once the deadline has passed."""
+        left_s = deadline - asyncio.get_running_loop().time()
         if left_s <= 0:
             return False
         hold.wake.clear()
-        is_withheld = self._org.faults.peek("withhold", "/") is not None
         try:
-            async with asyncio.timeout(min(left_s, WITHHELD_LOOK_S) if is_withheld else left_s):
+            async with asyncio.timeout(left_s if look_s is None else min(left_s, look_s)):
                 await hold.wake.wait()
         except TimeoutError:
-            return is_withheld
+            return look_s is not None
         return True
 
     def _subscribe(self, message: Message, caller: Caller, answer: Answer) -> dict[str, Any] | None:
