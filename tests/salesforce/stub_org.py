@@ -82,6 +82,17 @@ class StubOrg:
         await asyncio.Event().wait()
         return web.Response()
 
+    def stall_after(self, body: bytes, *, status: int = 200) -> Respond:
+        """Send headers and *body*, and never the rest."""
+
+        async def respond(request: web.Request, message: dict[str, Any]) -> web.StreamResponse:
+            response = web.StreamResponse(status=status, headers={"Content-Length": "1000"})
+            await response.prepare(request)
+            await response.write(body)
+            return await self.hang(request, message)
+
+        return respond
+
     async def grant(self, _request: web.Request, _message: dict[str, Any]) -> web.Response:
         """Answer a login with a new token."""
         self.logins += 1

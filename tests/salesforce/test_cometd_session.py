@@ -336,6 +336,14 @@ async def test_any_anomaly_of_a_poll_ends_the_session(
         await asyncio.wait_for(first_batch(connection), 5)
 
 
+@pytest.mark.parametrize("status", [200, 503])
+async def test_body_that_stalls_ends_the_session(stub: StubOrg, connection: Connection, status: int) -> None:
+    """A line that dies in the middle of an answer gives no error by itself."""
+    stub.then("/meta/connect", good(), stub.stall_after(b"[", status=status))
+    with pytest.raises(UnavailableError):
+        await asyncio.wait_for(first_batch(connection), 5)
+
+
 async def test_bare_http_401_drops_the_token(stub: StubOrg, connection: Connection) -> None:
     """Some answers to a dead token are REST errors, not Bayeux."""
     stub.then("/meta/connect", good(), errors(401, "INVALID_SESSION_ID"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from aiohttp import web
 
 from sfsync.errors import (
@@ -25,6 +28,7 @@ from sfsync.salesforce.connection import ApiUsage, Connection, LinkTimings, open
 from sfsync.salesforce.refusals import ERROR_BY_CODE, ERROR_BY_STATUS
 from tests.salesforce.stub_org import (
     DATE_MS,
+    Respond,
     StubOrg,
     answer,
     cut,
@@ -119,11 +123,13 @@ FAKE = [
 
 
 @pytest.mark.parametrize("text", FAKE)
-async def test_fake_401_causes_no_login(stub: StubOrg, connection: Connection, text: str) -> None:
+async def test_fake_401_causes_no_login(stub: StubOrg, credentials: ClientCredentials, text: str) -> None:
     """Missing scopes look like an expired session; logging in for them never ends."""
     stub.then(PATH, errors(401, "INVALID_SESSION_ID", text))
-    with pytest.raises(AuthError, match="scope"):
-        await connection.request("GET", PATH)
+    async with open_connection(credentials) as connection:
+        for _ in range(3):
+            with pytest.raises(AuthError, match="scope"):
+                await connection.request("GET", PATH)
     assert (stub.logins, stub.count(PATH)) == (1, 1)
 
 
@@ -343,6 +349,22 @@ async def test_redirect_is_not_followed_and_asks_for_a_new_login(
     stub.then(PATH, OK)
     await connection.request("GET", PATH)
     assert stub.logins == 2
+
+
+@pytest.mark.parametrize(
+    "reply", [cut, errors(500, "X"), errors(403, "API_DISABLED_FOR_ORG"), cut_after(b"x", announced=9)]
+)
+async def test_no_token_in_exception_or_log(
+    stub: StubOrg, connection: Connection, reply: Respond, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A traceback goes wherever logs go, and the token is as good as a password for two hours."""
+    caplog.set_level(logging.DEBUG)
+    stub.then(PATH, *[reply] * 2)
+    with structlog.testing.capture_logs() as entries, pytest.raises(SalesforceError) as caught:
+        await connection.read(PATH, kind="limits", tries=2)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value.__cause__)
+    token = (await connection.session()).access_token.reveal()
+    assert token not in shown + caplog.text + repr(entries) + repr(connection) + repr(vars(connection))
 
 
 async def test_proxy_of_the_environment_is_ignored(

@@ -54,7 +54,12 @@ class CometdSession:
     """One confirmed subscription. Made by `open_session`."""
 
     def __init__(
-        self, connection: Connection, http: aiohttp.ClientSession, channel: str, timings: CometdTimings
+        self,
+        connection: Connection,
+        http: aiohttp.ClientSession,
+        login: Session,
+        channel: str,
+        timings: CometdTimings,
     ) -> None:
         self.channel = channel
         self.date_ms: int | None = None
@@ -63,7 +68,7 @@ class CometdSession:
         self._http = http
         self._timings = timings
         self._numbers = count(1)
-        self._login: Session | None = None
+        self._login = login
         self._client_id: str | None = None
         self._advice = Advice()
         self._position: Position | None = None
@@ -86,7 +91,6 @@ class CometdSession:
         """Handshake, connect, subscribe from *position* (None: from the tip) and wait for the confirmation."""
         replay_id = _replay_id(position)
         self._position = position
-        self._login = await self._connection.session()
         await self._converse(
             HANDSHAKE,
             version="1.0",
@@ -149,7 +153,6 @@ class CometdSession:
             await self._poll()
 
     async def _post(self, channel: str, wait_s: float, **content: Any) -> Reply:
-        assert self._login is not None  # noqa: S101 - open() logs in first.
         number = str(next(self._numbers))
         message = {"channel": channel, "id": number, **content}
         if self._client_id is not None:
@@ -177,7 +180,6 @@ class CometdSession:
 
     async def _refuse_status(self, reply: Reply, channel: str) -> None:
         """Raise what an HTTP failure means: with a Bayeux body that body decides, else the status."""
-        assert self._login is not None  # noqa: S101
         body = await reply.body_for_error()
         for one in _messages_of(body, self.channel):
             if isinstance(one, Message) and failure_text(one.error, one.ext):
@@ -245,7 +247,6 @@ class CometdSession:
         )
 
     def _refuse(self, one: Message, channel: str) -> None:
-        assert self._login is not None  # noqa: S101
         error = bayeux_refusal(failure_text(one.error, one.ext), channel=channel)
         if isinstance(error, ReplayExpiredError) and self._position is None:
             error = SubscribeError("the tip of the channel was refused as a replay id", code=error.code)
@@ -278,7 +279,7 @@ async def open_session(
         # A jar per client: two clients with the same cookies are slowed down by the server.
         jar = aiohttp.CookieJar(quote_cookie=False)
         http = await stack.enter_async_context(connection.open_http(jar))
-        session = CometdSession(connection, http, channel, timings)
+        session = CometdSession(connection, http, await connection.session(), channel, timings)
         stack.push_async_callback(session.close)
         await session.open(position)
         yield session

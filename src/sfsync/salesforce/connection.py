@@ -46,6 +46,7 @@ ANSWER_BYTES_MAX = 64 * 1024 * 1024
 CLOCK_AGE_S_MAX = 3.0
 RETRY_AFTER_S_PATIENCE = 60.0
 _VERSION = re.compile(r"[1-9][0-9]{1,2}\.0")
+_NO_SCOPE = "INVALID_SESSION_ID"
 _USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 _NOT_CURED_BY_REPEATING = frozenset({"INVALID_QUERY_LOCATOR", "OVERSIZE"})
 
@@ -182,9 +183,9 @@ class Connection:
         if answer.status == 401:
             self.invalidate(session)
             if is_fake_401(read_error_array(answer.body)):
-                raise AuthError(
-                    "the token lacks the scope to use the API (api, or full)", code="INVALID_SESSION_ID"
-                )
+                lacking = AuthError("the token lacks the scope to use the API (api, or full)", code=_NO_SCOPE)
+                self._pause_logins(lacking)
+                raise lacking
             session = await self.session()
             answer = await self._send(session, call)
         if 200 <= answer.status < 300:

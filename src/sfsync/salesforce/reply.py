@@ -100,7 +100,7 @@ class Reply:
     async def body_for_error(self) -> bytes:
         """Return the beginning of the body of an answer that is a failure; empty when even that fails."""
         try:
-            with suppress(SalesforceError):
+            with suppress(SalesforceError, TimeoutError):
                 async with asyncio.timeout(self._stall_s):
                     return await self._body.read_up_to(_ERROR_BYTES_MAX)
             return b""

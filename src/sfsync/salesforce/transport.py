@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 
 import aiohttp
@@ -30,13 +31,22 @@ RETRY_AFTER_S_MAX = 3600.0
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """Return a verifying TLS context that trusts the system's authorities and those of *ca_file*."""
+    if ca_file is None:
+        return _system_context()
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=str(ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"the CA file {ca_file} cannot be used: {type(error).__name__}") from error
+    try:
+        context.load_verify_locations(cafile=str(ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the CA file {ca_file} cannot be used: {type(error).__name__}") from error
+    return context
+
+
+@cache
+def _system_context() -> ssl.SSLContext:
+    # Reading some 150 authorities blocks the loop for 50 ms: once a process is enough.
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
