@@ -82,11 +82,22 @@ class Cli:
         )
 
 
-@pytest.fixture
-def org(tmp_path: Path) -> Iterator[dict[str, str]]:
+@pytest.fixture(scope="module")
+def org_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A simulated org of its own process; what its first line tells."""
-    with org_process("--population", "40", state_dir=tmp_path / "org") as told:
+    with org_process("--population", "40", state_dir=tmp_path_factory.mktemp("org")) as told:
         yield told
+
+
+@pytest.fixture
+async def org(org_of_module: dict[str, str]) -> AsyncIterator[dict[str, str]]:
+    """The org of this module, without the faults that a test planted in it."""
+    yield org_of_module
+    async with (
+        aiohttp.ClientSession() as http,
+        http.delete(f"{org_of_module['control_url']}/faults") as answer,
+    ):
+        assert answer.status == 200
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ async def test_hidden_field_of_the_mapping_is_told(cli: Cli, org: dict[str, str]
     """Its null would look like an empty field."""
     await control(org, "fields", entity="Contact", action="hide", field={"name": "Email"})
     ended = await cli("check", "--json")
+    await control(org, "fields", entity="Contact", action="show", field={"name": "Email"})
     assert ended.code == 2
     [finding] = of(ended, "mapping")
     assert "person.email: Contact.Email is hidden" in finding["text"]
