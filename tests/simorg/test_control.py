@@ -236,7 +236,7 @@ async def test_life_does_everything_and_stays_consistent(site: Site) -> None:
 
     async def busy() -> bool:
         done = (await site.control("GET", "life"))["done"]
-        return sum(done.values()) > 600
+        return int(sum(done.values())) > 600
 
     await eventually(busy, 20)
     done = (await site.control("DELETE", "life"))["done"]

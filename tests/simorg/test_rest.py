@@ -384,9 +384,11 @@ async def test_a_composite_uses_the_results_of_earlier_calls(site: Site) -> None
             "referenceId": "q",
         },
         {"method": "GET", "url": f"{base}/query?q=SELECT+Foo+FROM+Contact", "referenceId": "bad"},
+        {"method": "GET", "url": f"{base}/query?q=SELECT+Id+FROM+Contact", "referenceId": "ids"},
+        {"method": "GET", "url": f"{base}/sobjects/Contact/@{{ids.records[0].Id}}", "referenceId": "row"},
     ]
     answer = (await site.ask("POST", "composite", {"compositeRequest": calls})).body["compositeResponse"]
-    assert [part["httpStatusCode"] for part in answer] == [201, 201, 200, 400]
+    assert [part["httpStatusCode"] for part in answer] == [201, 201, 200, 400, 200, 200]
     assert answer[2]["body"]["records"][0]["Account"]["Name"] == "A"
     assert answer[3]["body"][0]["errorCode"] == "INVALID_FIELD"
     requests = [{"method": "GET", "url": "v66.0/limits"}, {"method": "GET", "url": "v66.0/sobjects/Lead/x"}]

@@ -6,6 +6,7 @@ Its first line of output is JSON with the address and the credentials; everythin
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import socket
@@ -83,7 +84,7 @@ async def _serve(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     org = make_org(options.seed)
-    populate(org.world, options.population, options.seed)
+    _populate(org, options)
     told, context = _materials(org, options)
     runner = web.AppRunner(
         build_app(org),
@@ -99,12 +100,23 @@ async def _serve(options: argparse.Namespace) -> None:
         life = Life(org, Pace(options.life, options.seed, MIX)) if options.life else None
         if life is not None:
             life.start()
-        print(json.dumps({"url": org.url, "control_url": f"{org.url}/control", **told}), flush=True)
+        print(
+            json.dumps({"url": org.url, "control_url": f"{org.url}/control", **told}),
+            flush=True,
+        )
         await stopped.wait()
         if life is not None:
             await life.stop()
     finally:
         await runner.cleanup()
+
+
+def _populate(org: Org, options: argparse.Namespace) -> None:
+    """Fill the org; its records stay for good, so the collector is told never to look at them again."""
+    gc.disable()
+    populate(org.world, options.population, options.seed)
+    gc.enable()
+    gc.freeze()
 
 
 def _materials(org: Org, options: argparse.Namespace) -> tuple[dict[str, str], ssl.SSLContext | None]:

@@ -30,6 +30,8 @@ class Call:
     headers: Mapping[str, str]
     body: Any = None
     lag_s: float = 0.0
+    # Whether it runs inside a composite one, which may refer to its result.
+    is_inner: bool = False
 
     @property
     def origin(self) -> str:

@@ -3,6 +3,7 @@
 Source: the Object Reference's "ID Field Type"; the checksum marks which of the fifteen characters are capitals.
 """
 
+from functools import lru_cache
 from itertools import count
 from random import Random
 
@@ -23,13 +24,14 @@ KEY_PREFIXES = {
 }
 
 
+@lru_cache(maxsize=65_536)
+def _check(chunk: str) -> str:
+    return _CHECKSUM[sum(1 << place for place, char in enumerate(chunk) if "A" <= char <= "Z")]
+
+
 def to_18(id_15: str) -> str:
     """Append the checksum to a 15-character id."""
-    checksum = ""
-    for start in (0, 5, 10):
-        chunk = id_15[start : start + 5]
-        checksum += _CHECKSUM[sum(1 << place for place, char in enumerate(chunk) if "A" <= char <= "Z")]
-    return id_15 + checksum
+    return id_15 + _check(id_15[:5]) + _check(id_15[5:10]) + _check(id_15[10:])
 
 
 def normalize(text: str) -> str | None:

@@ -80,6 +80,7 @@ def _inner(call: Call, request: dict[str, Any], url: str, body: Any) -> Call:
         params=dict(parse_qsl(parts.query)),
         headers=headers,
         body=body,
+        is_inner=True,
     )
 
 

@@ -53,7 +53,8 @@ def _page(call: Call, result: Result, start: int, cursor: str | None) -> Reply:
     if end < len(result):
         cursor = cursor or _keep(call, result)
         body["nextRecordsUrl"] = f"/services/data/v{call.version}/query/{cursor}-{end}"  # type: ignore[assignment]  # mixed values
-    return Reply({**body, "records": result.json(start, end, call.version)})
+    rows_of = result.json if call.is_inner else result.encoded
+    return Reply({**body, "records": rows_of(start, end, call.version)})
 
 
 def _keep(call: Call, result: Result) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+import msgspec
+
 from sfsync.simorg.schema import FieldDef
 from sfsync.simorg.soql_fields import Column, Getter, Scope, getter_of
 from sfsync.simorg.soql_lex import SoqlError
@@ -42,17 +44,54 @@ class Renderer:
         self._snapshot = snapshot
         self._root = root
         self.columns = columns
+        is_stored = all(not c.relations and c.field.formula is None for c in columns)
+        self._is_flat = is_stored and not root.children and not root.parents
 
     def json(self, rows: Iterable[Row], version: str) -> list[dict[str, Any]]:
         """Return *rows* as REST answers them."""
         return [self._object(self._root, record_id, fields, version) for record_id, fields in rows]
 
+    def encoded(self, rows: Iterable[Row], version: str) -> list[Any]:
+        """Return *rows* as `json` does, already encoded where the text of a record version can be kept."""
+        if not self._is_flat:
+            return self.json(rows, version)
+        encode = msgspec.json.Encoder().encode
+
+        def text_of(record_id: str, fields: Any) -> msgspec.Raw:
+            return msgspec.Raw(encode(self._object(self._root, record_id, fields, version)))
+
+        return self._kept(rows, ("json", version), text_of)
+
     def csv(self, rows: Iterable[Row], delimiter: str, line_end: str) -> str:
         """Return *rows* as Bulk answers them: every value quoted, nothing for null, no header."""
         getters = [column.get for column in self.columns]
         quoted = f'"{delimiter}"'
-        lines = ['"' + quoted.join([csv_text(get(fields)) for get in getters]) + '"' for _, fields in rows]
-        return line_end.join([*lines, ""])
+
+        def text_of(_record_id: str, fields: Any) -> str:
+            return '"' + quoted.join([csv_text(get(fields)) for get in getters]) + '"' + line_end
+
+        if not self._is_flat:
+            return "".join([text_of(*row) for row in rows])
+        return "".join(self._kept(rows, ("csv", delimiter, line_end), text_of))
+
+    def _kept(
+        self, rows: Iterable[Row], form: tuple[str, ...], text_of: Callable[[str, Any], Any]
+    ) -> list[Any]:
+        """Return the text of each row, made once per record version.
+
+        A state is never changed once written, except together with the schema's version, which is part of the key.
+        """
+        world = self._snapshot.world
+        names = tuple(column.name for column in self.columns)
+        texts = world.texts.of((self._root.entity, world.schema.version, form, names))
+        out = []
+        for record_id, fields in rows:
+            key = id(fields)
+            text = texts.get(key)
+            if text is None:
+                text = texts[key] = text_of(record_id, fields)
+            out.append(text)
+        return out
 
     def _object(self, node: _Node, record_id: str, fields: Any, version: str) -> dict[str, Any]:
         url = f"/services/data/v{version}/sobjects/{node.entity}/{record_id}"

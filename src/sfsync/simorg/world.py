@@ -7,8 +7,8 @@ of present rows with a separate event list would let the two drift apart.
 
 import random
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,8 +22,24 @@ from sfsync.simorg.transaction import Transaction
 __all__ = ["Change", "Commit", "Fields", "Record", "Row", "Snapshot", "World"]
 
 Row = tuple[str, Mapping[str, Any]]
+QUESTIONS_KEPT = 8
 BIN_LIFE = timedelta(days=15)
 BEFORE_ALL = datetime(1999, 1, 1, tzinfo=UTC)
+
+
+class Texts:
+    """Texts of record versions as some queries answered them, kept for the queries asked last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, dict[int, Any]] = OrderedDict()
+
+    def of(self, question: Hashable) -> dict[int, Any]:
+        """Return the texts kept for one kind of question, by the identity of the state they show."""
+        texts = self._kept.setdefault(question, {})
+        self._kept.move_to_end(question)
+        while len(self._kept) > QUESTIONS_KEPT:
+            self._kept.popitem(last=False)
+        return texts
 
 
 class World:
@@ -50,6 +66,7 @@ class World:
         self._deletions: deque[tuple[datetime, str]] = deque()
         self._listeners: list[Callable[[Commit], None]] = []
         self.schema_changed_at = clock.now()
+        self.texts = Texts()
         self._schema_listeners: list[Callable[[str, str, FieldDef], None]] = []
 
     @property
