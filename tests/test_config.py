@@ -132,6 +132,22 @@ def test_unreadable_file_is_named(tmp_path: Path, content: bytes | None, words: 
     assert str(path) in str(caught.value)
 
 
+def test_empty_variable_is_not_set() -> None:
+    """Compose files pass variables on, set or not."""
+    assert load_settings(None, GOOD | {"SFSYNC_SYNC__HOLD_MS": ""}).sync.hold_ms == 20
+    assert "is required" in refused(GOOD | {"SFSYNC_SALESFORCE__LOGIN_URL": ""})["salesforce.login_url"]
+
+
+def test_example_for_services_is_sound(tmp_path: Path) -> None:
+    """The file that an operator copies needs only its secrets."""
+    path = tmp_path / "sfsync.toml"
+    path.write_text((DOCUMENT.parents[1] / "docker" / "sfsync.toml.example").read_text(encoding="utf-8"))
+    for name, text in (("private_key.pem", CANARY), ("dsn", f"postgresql://sfsync:{CANARY}@db.internal/crm")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    assert load_settings(path, {}).store.dsn is not None
+
+
 # ---- what is refused
 
 

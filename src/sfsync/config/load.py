@@ -113,14 +113,14 @@ def _anchor_paths(tables: Tables, directory: Path) -> None:
 
 
 class _EnvironSource(EnvSettingsSource):
-    """The environment that was passed in, instead of the process's own."""
+    """The environment that was passed in, instead of the process's own; an empty variable is one that is not set."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         super().__init__(Settings)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): value for name, value in self._environ.items()}
+        return {name.lower(): value for name, value in self._environ.items() if value}
 
 
 def _read_environ(environ: Mapping[str, str], faults: list[Fault]) -> Tables:
@@ -130,7 +130,7 @@ def _read_environ(environ: Mapping[str, str], faults: list[Fault]) -> Tables:
             tables[section] = table
         else:
             faults.append((section, f"set single keys, like SFSYNC_{section.upper()}__KEY"))
-    for name in environ:
+    for name in filter(environ.get, environ):
         section, nested, key = name.removeprefix("SFSYNC_").partition("__")
         if name.startswith("SFSYNC_") and nested and section.lower() not in Settings.model_fields:
             tables.setdefault(section.lower(), {})[key.lower()] = ""
