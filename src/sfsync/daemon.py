@@ -28,6 +28,7 @@ from .core.order import Clocks
 from .errors import (
     AuthError,
     ConfigError,
+    FencedError,
     LimitError,
     MappingChangedError,
     SalesforceError,
@@ -255,6 +256,9 @@ class Daemon:
                 for claim in CLAIMS:
                     self.health.set(claim, ok=False, detail=type(error).__name__)
                 wait_s = outage.failed(error)
+            except* FencedError:
+                _log.error("leadership.lost")
+                raise
             except* MappingChangedError:
                 # Composed statements and plans hold for one mapping; the next life makes new ones.
                 wait_s = 0.0

@@ -40,6 +40,13 @@ def test_second_refusal_waits_long_so_that_users_are_not_locked_out() -> None:
     assert away.failed(AuthError("no")) == 900
 
 
+def test_first_refusal_after_a_network_outage_is_tried_again_soon() -> None:
+    """After a long cut the token has simply expired."""
+    away = outage(Metrics())
+    away.failed(UnavailableError("cut"))
+    assert away.failed(AuthError("expired")) < 60
+
+
 def test_limit_waits_as_long_as_it_says() -> None:
     """Calling a spent allocation again only burns more of it."""
     assert outage(Metrics()).failed(LimitError("spent", retry_after_s=300)) >= 300

@@ -65,7 +65,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One row that a read had to change: what was wrong with it, and the stamp of what was missed."""
+    """One row that a read had to change: what was wrong with it, and the stamp of what was missed.
+
+    A row that was already known to need a read is none: the stream had said so.
+    """
 
     entity: Entity
     record_id: RecordId
@@ -97,6 +100,7 @@ class _Loaded:
     was_known: bool
     was_complete: bool
     was_deleted: bool
+    was_dirty: bool
     master_before: str | None
     own_id: int | None
     subject_id: int | None
@@ -216,7 +220,7 @@ class Applier:
             announced = self._mapping.plans[command.entity].announced
             verdict = fold(record.row, command, announced, self._clocks, batch.heard_ms)
             outcome.verdicts[verdict] += 1
-            if verdict is Verdict.REPAIRED and isinstance(command, Snapshot):
+            if verdict is Verdict.REPAIRED and isinstance(command, Snapshot) and not record.was_dirty:
                 outcome.repairs.append(_repair(record, command))
         for record in loaded.values():
             said = record.row.over.get("ConvertedContactId")
@@ -433,6 +437,7 @@ def _loaded(row: asyncpg.Record, entity: Entity) -> _Loaded:
         was_known=known,
         was_complete=bool(row["complete"]),
         was_deleted=bool(row["is_deleted"]),
+        was_dirty=row["causes"] is not None,
         master_before=row["master_record_id"],
         own_id=row["own_id"],
         subject_id=row["subject_id"],

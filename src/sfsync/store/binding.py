@@ -22,7 +22,8 @@ async def bound_org(database: Database) -> str | None:
 
 async def bind_org(database: Database, org: str) -> None:
     """Bind the store at its first start. Raises `OrgMismatchError` when it is bound to another org."""
-    await database.execute("bind_org", org)
+    if await database.execute("bind_org", org):
+        _log.info("org.bound", org=org)
     bound = await bound_org(database)
     if bound != org:
         _log.error("org.refused", org=org, bound_org=bound)

@@ -28,6 +28,7 @@ class Outage:
         self._auth_wait_s = auth_wait_s
         self._began_at: float | None = None
         self._attempts = 0
+        self._refusals = 0
 
     def failed(self, error: SfsyncError) -> float:
         """Note a failure; return how many seconds to wait before the next attempt."""
@@ -38,7 +39,8 @@ class Outage:
             _log.warning("outage.began", outage=self._name, error=describe_error(error))
         ceiling_s = min(self._wait_s_max, _FIRST_WAIT_S * 2.0 ** min(self._attempts, 16))
         wait_s = random.uniform(_FIRST_WAIT_S / 5, ceiling_s)  # noqa: S311 - jitter, not a secret
-        if isinstance(error, AuthError) and self._attempts > 1:
+        self._refusals = self._refusals + 1 if isinstance(error, AuthError) else 0
+        if self._refusals > 1:
             # The first refusal may be a revoked token; a second one means the credentials, and users get locked.
             _log.error(
                 "salesforce.auth.refused", error=describe_error(error), retry_after_s=self._auth_wait_s
@@ -61,4 +63,4 @@ class Outage:
                 attempts=self._attempts,
             )
             self._metrics.outage.labels(self._name).set(0)
-        self._began_at, self._attempts = None, 0
+        self._began_at, self._attempts, self._refusals = None, 0, 0
