@@ -142,7 +142,7 @@ EVENTS: Mapping[str, EventSpec] = {
         "The certificate of one entity's sweep.",
     ),
     "sweep.failed": _spec(
-        "warning", "sweep_id entity error", "The sweep is incomplete; its watermark did not move."
+        "warning", "sweep_id entity error wait_s", "The sweep is incomplete; its watermark did not move."
     ),
     "sweep.drift.found": _spec(
         "error", "sweep_id entity records reasons", "The stream had missed these; the sweep repaired them."

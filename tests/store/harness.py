@@ -112,9 +112,10 @@ class Store:
         return await self.connection.fetch("SELECT * FROM crm.company ORDER BY id")
 
     async def person_of(self, of: RecordId) -> int | None:
-        return await self.connection.fetchval(
+        found: int | None = await self.connection.fetchval(
             "SELECT person_id FROM crm.person_record WHERE salesforce_id = $1", of
         )
+        return found
 
     async def dirty(self) -> dict[str, set[str]]:
         rows = await self.connection.fetch("SELECT record_id, causes FROM sfsync.dirty")

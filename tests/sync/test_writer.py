@@ -13,13 +13,10 @@ from sfsync.core.events import Position
 from sfsync.core.order import Verdict
 from sfsync.errors import FencedError, PositionError
 from sfsync.store.apply import Batch
-from sfsync.store.readings import expect_reading_from_tip
 from sfsync.sync.metrics import Metrics
 from sfsync.sync.options import SyncOptions
 from sfsync.sync.writer import Delivery, Writer
-from tests.store.harness import CONTACT, CONTACT2, ORG, Store, at, image, open_store, patch, read
-
-CHANNEL = "/data/ChangeEvents"
+from tests.store.harness import CONTACT, CONTACT2, Store, at, image, open_store, patch, read
 
 
 @pytest.fixture
@@ -42,7 +39,7 @@ async def begin(store: Store, **options: int) -> Writer:
     """A writer whose stream began at its tip."""
     writer = Writer(store.database, store.applier, SyncOptions(**options), Metrics())  # type: ignore[arg-type]
     await writer.begin_session()
-    await expect_reading_from_tip(store.database, ORG, CHANNEL, writer.stream.position, at(0))
+    await writer.begin_at_tip(at(0))
     return writer
 
 
@@ -58,7 +55,8 @@ def delivery(writer: Writer, position: bytes, *commands: Command, events: int = 
 
 
 async def committed(store: Store) -> bytes | None:
-    return await store.connection.fetchval("SELECT replay FROM sfsync.position")
+    replay: bytes | None = await store.connection.fetchval("SELECT replay FROM sfsync.position")
+    return replay
 
 
 async def until(claim: Callable[[], Awaitable[bool]]) -> None:

@@ -87,18 +87,21 @@ async def load_owed(database: Database, org: str) -> list[OwedReading]:
     ]
 
 
-async def expect_reading_from_tip(
+def tip_progress(
     database: Database, org: str, channel: str, position: Position | None, not_before_ms: int
-) -> None:
-    """Let the stream go on from its tip and owe every entity a reading, in one transaction.
+) -> Progress:
+    """Return the progress of a stream that goes on from its tip: no position, and a reading owed to each entity.
 
-    An entity whose watermark is older than the recycle bin keeps a deletion is owed a full one.
-    Raises `PositionError` when the position is no longer *position*.
+    An entity whose watermark is older than the recycle bin keeps a deletion is owed one in full.
+    Raises `PositionError`, when it is run, if the position is no longer *position*.
     """
-    async with database.transaction() as connection:
+
+    async def begin(connection: Connection) -> None:
         if not await connection.fetch(database.sql("reset_position"), org, channel, position):
             raise PositionError("the position moved while the stream began at its tip")
         await connection.execute(database.sql("owe_readings"), org, [str(e) for e in Entity], not_before_ms)
+
+    return begin
 
 
 async def owe_in_full(database: Database, org: str, entities: Sequence[Entity], reason: str) -> None:

@@ -36,7 +36,6 @@ from ..errors import PositionError, ReplayExpiredError, SalesforceError, Unavail
 from ..log import describe_error
 from ..salesforce.cometd import CometdSession, open_session
 from ..store.apply import DeadLetter
-from ..store.readings import expect_reading_from_tip
 from .outages import Outage
 from .transactions import Received, TransactionBuffer
 from .work import Work
@@ -96,7 +95,7 @@ class Subscription:
             timings=self._work.options.timings,
         ) as session:
             if asked is None:
-                await self._begin_at_tip(position)
+                await self._begin_at_tip()
             self._work.writer.stream.is_open = True
             self._work.writer.stream.confirmed.set()
             self._work.health.set("stream", ok=True)
@@ -107,20 +106,11 @@ class Subscription:
             )
             await _Session(self, session, number, outage).receive()
 
-    async def _begin_at_tip(self, position: Position | None) -> None:
-        """Forget the position and owe every entity a reading, in one transaction."""
+    async def _begin_at_tip(self) -> None:
         confirmed_ms = await self._work.connection.clock_ms()
-        self._work.health.set(
-            "sweep", ok=False, detail="the stream began at its tip; a sweep must cover the rest"
-        )
-        await expect_reading_from_tip(
-            self._work.database,
-            self._work.org,
-            self._work.options.channel,
-            position,
-            confirmed_ms + self._work.options.clocks.settle_ms,
-        )
-        self._work.writer.stream.position = None
+        detail = "the stream began at its tip; a sweep must cover the rest"
+        self._work.health.set("sweep", ok=False, detail=detail)
+        await self._work.writer.begin_at_tip(confirmed_ms)
 
     # What a session does with the events it gets -------------------------------------------------------
 

@@ -21,6 +21,7 @@ from ..core.events import Position
 from ..errors import PositionError, SfsyncError
 from ..store.apply import Applier, Batch, DeadLetter, Outcome
 from ..store.database import Connection, Database
+from ..store.readings import tip_progress
 from .metrics import Metrics
 from .options import SyncOptions
 
@@ -89,6 +90,19 @@ class Writer:
         async with self._room:
             self._room.notify_all()
         return position
+
+    async def begin_at_tip(self, confirmed_ms: int) -> None:
+        """Forget the position and owe every entity a reading, in one transaction of the writer's own epoch."""
+        async with self._applying:
+            progress = tip_progress(
+                self._database,
+                self._applier.org,
+                self._options.channel,
+                self.stream.position,
+                confirmed_ms + self._options.clocks.settle_ms,
+            )
+            await self._applier.apply(Batch((), "event", confirmed_ms, progress=progress))
+            self.stream.position = None
 
     async def deliver(self, delivery: Delivery) -> None:
         """Queue a delivery; waits while the queue is full.
