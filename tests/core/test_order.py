@@ -172,7 +172,10 @@ def test_event_that_a_read_may_already_know_better_is_applied_and_marks(record: 
 
 def test_only_a_row_last_set_by_a_read_can_be_overlapped(record: Record) -> None:
     """The second event after a read is ordered by the stream, not by the read."""
-    record.meets(read(50, begun=100, a=3), patch(70, a=2), patch(71, b=1))
+    record.meets(read(50, begun=100, a=3), patch(70, a=2))
+    before = record.causes, record.since_s
+    record.meets(patch(110, b=1))
+    assert (record.causes, record.since_s) == before
     assert record.touched == {"b"}
 
 
@@ -290,6 +293,36 @@ def test_refused_and_bodiless_events_touch_nothing(record: Record) -> None:
     assert record.touched == set()
     record.meets(tombstone(60), patch(61, b=2))
     assert record.touched == set()
+
+
+def test_event_that_every_proof_contains_touches_nothing(record: Record) -> None:
+    """A read shows a=4. The stream is late: events of a=1, then a=2 come, then the one of a=4 is lost. Protected as
+    touched, a=2 would outlive the very read that proves it wrong.
+    """
+    record.meets(read(50, begun=100, a=4), patch(70, a=1), patch(80, a=2))
+    assert (record.since_s, record.touched) == (101, set())
+    record.meets(patch(140, b=5))
+    assert record.meets(read(140, begun=161, a=4, b=5)) is Verdict.SETTLED
+    assert record.fields == {"a": 4, "b": 5, "formula": None}
+
+
+def test_proof_is_younger_than_every_read_that_the_row_showed(record: Record) -> None:
+    """A gap event arrives minutes late, just after a sweep showed the record deleted. A lagging read would prove
+    the gap and revive the record.
+    """
+    record.meets(image(0, a=1), read(90, begun=100, deleted=True, a=1), gap(37))
+    assert record.since_s == 101
+    record.meets(read(30, begun=107, a=1))
+    assert record.row.is_deleted
+    assert record.causes
+
+
+def test_passing_read_that_proves_nothing_asks_for_a_later_proof(record: Record) -> None:
+    """A pull between cause and proof shows a newer row than the proof, if the proof's server lags."""
+    record.meets(image(0, a=1), gap(10), read(40, begun=41, a=2))
+    assert (record.fields["a"], record.causes, record.since_s) == (2, {Cause.GAP}, 42)
+    record.meets(read(12, begun=72, a=1))
+    assert record.fields["a"] == 2
 
 
 def test_proving_read_ends_the_mark_and_leaves_touched_fields(record: Record) -> None:

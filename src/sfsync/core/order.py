@@ -52,8 +52,9 @@ class Verdict(StrEnum):
 class Mark:
     """A dirty mark: why a record needs a fresh read, and from which instant on a read proves anything.
 
-    `touched` holds the fields that events wrote after the latest cause: a proving read may be older than
-    those events and must not overwrite them. `image_touched` says that an Image came, which touches all.
+    `touched` holds the fields that later events wrote: a proving read may be older than those events and must
+    not overwrite them. `image_touched` says that an Image came, which touches all. An event of before
+    `since_ms` touches nothing, because every proving read contains it.
     """
 
     causes: set[Cause]
@@ -122,7 +123,8 @@ def fold(
 def mark(row: MirrorRow, cause: Cause, instant_ms: int) -> None:
     """Mark *row* dirty for *cause*; what events wrote before this cause no longer counts as touched."""
     old = row.mark
-    since_ms = max(instant_ms, row.last_commit_ms or 0, old.since_ms if old else 0)
+    # A proof must not be older than anything that the row has shown already.
+    since_ms = max(instant_ms, row.seen_to_ms, old.since_ms if old else 0)
     row.mark = Mark(causes={*(old.causes if old else ()), cause}, since_ms=since_ms)
     if old:
         # Only early reads tell a merge from a deletion, so a new deletion earns its own.
@@ -174,13 +176,11 @@ def _fold_event(
     if isinstance(event, Patch) and row.known and row.is_deleted:
         mark(row, Cause.PATCH_ON_DELETED, event.commit_ms)
         return Verdict.ASIDE
-    overlapped_ms = (
-        row.seen_to_ms if row.known and row.set_by_read and event.commit_ms <= row.seen_to_ms else None
-    )
+    overlaps = row.known and row.set_by_read and event.commit_ms <= row.seen_to_ms
     _apply_event(row, event, announced)
-    if overlapped_ms is not None:
+    if overlaps:
         # A long transaction's late half may follow a read that already knew better.
-        mark(row, Cause.OVERLAP, overlapped_ms)
+        mark(row, Cause.OVERLAP, event.commit_ms)
     return Verdict.APPLIED
 
 
@@ -202,18 +202,19 @@ def _refuse_by_order(row: MirrorRow, commit_ms: int, clocks: Clocks) -> Verdict 
 
 def _apply_event(row: MirrorRow, event: Patch | Image | Tombstone, announced: frozenset[str]) -> None:
     was_known = row.known
+    touched_mark = row.mark if row.mark and event.commit_ms > row.mark.since_ms else None
     match event:
         case Patch():
             row.over.update(event.fields)
-            if row.mark:
-                row.mark.touched.update(event.fields)
+            if touched_mark:
+                touched_mark.touched.update(event.fields)
                 row.marked = True
         case Image():
             row.over.update(event.fields)
             row.complete = row.complete or announced <= event.fields.keys()
             _turn(row, is_deleted=False, master=None, instant_ms=event.commit_ms)
-            if row.mark:
-                row.mark.image_touched = row.marked = True
+            if touched_mark:
+                touched_mark.image_touched = row.marked = True
         case Tombstone():
             _turn(row, is_deleted=True, master=row.master_record_id, instant_ms=event.commit_ms)
             row.maybe_merged = row.master_record_id is None
@@ -248,6 +249,8 @@ def _fold_read(row: MirrorRow, read: Snapshot, announced: frozenset[str], clocks
         _write_whole(row, read)
         if proven:
             _clear_mark(row)
+        elif row.mark:
+            _renew_mark(row, row.mark)
         if not equal:
             return Verdict.REPAIRED
         return Verdict.SETTLED if proven else Verdict.UNPROVEN
@@ -317,6 +320,13 @@ def _fold_absence(row: MirrorRow, read: Absence, clocks: Clocks) -> Verdict:
         row.unseen_since_ms = read.read_from_ms
         row.changed = True
     return Verdict.ABSENT
+
+
+def _renew_mark(row: MirrorRow, row_mark: Mark) -> None:
+    """Ask for a proof that is younger than the read just written, which knew more than the mark did."""
+    row_mark.since_ms = max(row_mark.since_ms, row.seen_to_ms)
+    row_mark.touched, row_mark.image_touched, row_mark.next_try_ms = set(), False, None
+    row.marked = True
 
 
 def _clear_mark(row: MirrorRow) -> None:
