@@ -77,6 +77,7 @@ async def test_it_documents_every_route(site: Site) -> None:
             {"entity": "Lead", "action": "remove", "field": {"name": "City"}},
             "standard field",
         ),
+        ("POST", "fields", {"entity": "Lead", "action": "hide", "field": {"name": "Id"}}, "cannot hide it"),
         ("POST", "life", {"rate": 0}, "rate must lie above 0"),
         ("POST", "life", {"rate": 5, "mix": {"dance": 1}}, "unknown key 'dance'"),
         ("GET", "state?entity=Foo", None, "entity must be one of"),

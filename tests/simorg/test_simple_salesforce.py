@@ -88,7 +88,8 @@ def test_errors_reach_the_client_as_arrays(sf: Any) -> None:
     """The client hands the parsed error body on."""
     with pytest.raises(SalesforceMalformedRequest) as refused:
         sf.query("SELECT Foo FROM Lead")
-    assert refused.value.content[0]["errorCode"] == "INVALID_FIELD"
+    content: Any = refused.value.content
+    assert content[0]["errorCode"] == "INVALID_FIELD"
 
 
 def test_bulk_2_query_and_ingest(sf: Any) -> None:

@@ -167,3 +167,13 @@ def test_children_come_as_results_of_their_own(corpus: tuple[World, Names]) -> N
     rows = run(soql, world.snapshot(), deleted=False).json(0, 9, "66.0")
     assert [row["Contacts"] and row["Contacts"]["totalSize"] for row in rows] == [2, 1, None, None]
     assert rows[0]["Contacts"]["done"] is True
+
+
+def test_a_subquery_filters_orders_and_limits_its_children(corpus: tuple[World, Names]) -> None:
+    """The inner query is a query: its clauses count."""
+    world, _ = corpus
+    inner = "SELECT FirstName FROM Contacts WHERE FirstName != null ORDER BY FirstName {order} LIMIT 1"
+    for order, first in (("ASC", "John"), ("DESC", "花子")):
+        soql = f"SELECT Id, ({inner.format(order=order)}) FROM Account WHERE Name = 'Alpha Ltd'"
+        (row,) = run(soql, world.snapshot(), deleted=False).json(0, 9, "66.0")
+        assert [child["FirstName"] for child in row["Contacts"]["records"]] == [first]

@@ -15,7 +15,7 @@ from sfsync.simorg.population import populate
 from sfsync.simorg.schema import Schema
 from sfsync.simorg.soql_run import run
 from sfsync.simorg.users import found_users
-from sfsync.simorg.world import Commit, Snapshot, World
+from sfsync.simorg.world import Commit, Row, Snapshot, World
 
 
 @pytest.fixture
@@ -317,3 +317,30 @@ def test_the_population_is_believable_and_the_same_for_the_same_seed() -> None:
     assert any(row["MailingState"] is None for row in first)
     assert all(commit.silent for commit in worlds[0].log)
     assert worlds[0].log[-1].committed_at < worlds[0].clock.now() - timedelta(days=3)
+
+
+class CountingSnapshot(Snapshot):
+    """Counts the records it is asked for in the order of their stamps."""
+
+    visited = 0
+
+    def _row(self, record_id: str) -> Row:
+        self.visited += 1
+        return super()._row(record_id)
+
+
+def test_a_page_of_a_sweep_costs_what_it_returns_not_what_exists(world: World) -> None:
+    """A keyset walk that scanned and sorted for every page would make the org the bottleneck of any measurement."""
+    populate(world, 2_000, 1)
+    sweep = "SELECT Id, SystemModstamp FROM Contact WHERE {} ORDER BY SystemModstamp, Id LIMIT 50"
+    first = CountingSnapshot(world, world.number)
+    page = run(sweep.format("SystemModstamp >= 2000-01-01T00:00:00Z"), first, deleted=True).json(
+        0, 50, "66.0"
+    )
+    assert (len(page), first.visited) == (50, 50)
+    stamp, last = page[-1]["SystemModstamp"].replace("+0000", "Z"), page[-1]["Id"]
+    keyset = f"(SystemModstamp = {stamp} AND Id > '{last}') OR SystemModstamp > {stamp}"
+    second = CountingSnapshot(world, world.number)
+    assert len(run(sweep.format(keyset), second, deleted=True).rows) == 50
+    # A commit of the population stamps 200 records alike: at most those before the key are passed over.
+    assert second.visited <= 250

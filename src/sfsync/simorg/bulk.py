@@ -10,6 +10,7 @@ Source: Bulk API 2.0 and Bulk API Developer Guide, "Query Jobs".
 import asyncio
 import base64
 import json
+import random
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,7 @@ class QueryJobs:
             self._org.clock.now().replace(microsecond=0),
             delimiter,
             ending,
-            request.get(STALE, self._org.world.rng.random() * self._org.settings.read_lag_s),
+            request.get(STALE, random.random() * self._org.settings.read_lag_s),
             columns=columns,
         )
 

@@ -46,7 +46,9 @@ def gate(org: "Org") -> Any:
         subject = f"{request.method} {unquote_plus(request.raw_path)}"
         refused = await _suffer(org, request, subject)
         response = refused or await _guarded(org, request, handler)
-        response.headers["Sforce-Limit-Info"] = f"api-usage={org.stats.api_requests}/{org.settings.api_limit}"
+        response.headers["Sforce-Limit-Info"] = (
+            f"api-usage={org.stats.usage(org.clock.now_ms())}/{org.settings.api_limit}"
+        )
         truncated = org.faults.take("truncate", subject)
         if truncated is not None and isinstance(response, web.Response):
             return await _truncate(request, response, int(truncated.params.get("bytes", 20)))
@@ -108,7 +110,7 @@ def _admit(org: "Org", request: web.Request) -> None:
     if session is None:
         raise ApiError("INVALID_SESSION_ID", "Session expired or invalid")
     request[USER] = session.user_id
-    if org.stats.api_requests >= org.settings.api_limit:
+    if org.stats.usage(org.clock.now_ms()) >= org.settings.api_limit:
         raise ApiError("REQUEST_LIMIT_EXCEEDED", _LIMIT_MESSAGES["daily"])
     org.stats.api_requests += 1
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sfsync.simorg.oauth import Sessions
     from sfsync.simorg.soql_run import Result
 
+DAY_MS = 86_400_000
+
 
 @dataclass(slots=True)
 class Settings(PushSettings):
@@ -59,6 +61,15 @@ class Stats:
     calls: Counter[str] = field(default_factory=Counter)
     details: dict[str, list[Any]] = field(default_factory=dict)
     api_requests: int = 0
+    # Usage is counted anew when a day of org time has gone by; the real org rolls by the hour.
+    _day_began_ms: int = 0
+    _requests_before: int = 0
+
+    def usage(self, now_ms: int) -> int:
+        """Return the API requests made in the current day of org time."""
+        if now_ms - self._day_began_ms >= DAY_MS:
+            self._day_began_ms, self._requests_before = now_ms, self.api_requests
+        return self.api_requests - self._requests_before
 
     def note(self, kind: str, detail: Any) -> None:
         """Count one call of *kind* and keep *detail* (the last thousand)."""

@@ -4,6 +4,7 @@ Source: REST API Developer Guide.
 """
 
 import json
+import random
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -75,7 +76,7 @@ async def call_of(org: "Org", request: web.Request) -> Call:
         dict(request.query),
         dict(request.headers),
         _json_body(await request.read(), request.content_type),
-        request.get(STALE, org.world.rng.random() * org.settings.read_lag_s),
+        request.get(STALE, random.random() * org.settings.read_lag_s),
     )
 
 
@@ -91,7 +92,7 @@ def limits(call: Call) -> Reply:
     stats, settings = call.org.stats, call.org.settings
     delivered = stats.calls["event.delivered"]
     left = {
-        "DailyApiRequests": (settings.api_limit, settings.api_limit - stats.api_requests),
+        "DailyApiRequests": (settings.api_limit, settings.api_limit - stats.usage(call.org.clock.now_ms())),
         "DailyBulkV2QueryJobs": (10_000, 10_000 - stats.calls["bulk2.job"]),
         "DailyBulkV2QueryFileStorageMB": (976_562, 976_562),
         "DailyDeliveredPlatformEvents": (settings.delivery_limit, settings.delivery_limit - delivered),

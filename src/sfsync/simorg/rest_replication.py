@@ -62,9 +62,9 @@ def deleted(call: Call, entity: str) -> Reply:
 def _deletions(call: Call, entity: str, start: datetime, end: datetime) -> list[tuple[str, datetime]]:
     snapshot = call.snapshot()
     found: dict[str, datetime] = {}
-    for commit in call.org.world.log[: snapshot.number]:
-        if commit.committed_at < start:
-            continue
+    # A deletion is committed at its stamp or later, never before.
+    world = call.org.world
+    for commit in world.log[world.number_at(start - timedelta(seconds=1)) : snapshot.number]:
         for change in commit.changes:
             if change.entity == entity and change.kind == "DELETE" and change.after is not None:
                 found[change.record_id] = change.after["SystemModstamp"]

@@ -171,6 +171,10 @@ class Schema:
         field = self._known(entity).field(name)
         if field is None:
             raise ValueError(f"{entity} has no field {name!r}")
+        if field.required or not (field.createable or field.updateable or field.custom):
+            raise ValueError(
+                f"{entity}.{field.name} is required or a system field: field-level security cannot hide it"
+            )
         self._known(entity).put(replace(field, hidden=hidden))
         self.version += 1
 

@@ -15,6 +15,7 @@ from sfsync.simorg.schema import FieldDef
 from sfsync.simorg.soql_fields import Column, Getter, Scope, getter_of
 from sfsync.simorg.soql_lex import SoqlError
 from sfsync.simorg.soql_parse import Aggregate, FieldsFunction, Order, Path, Query
+from sfsync.simorg.soql_where import compile_test
 from sfsync.simorg.values import to_json, zulu_datetime
 from sfsync.simorg.world import Row, Snapshot
 
@@ -206,12 +207,21 @@ def _children(query: Query, scope: Scope, *, deleted: bool) -> tuple[str, Callab
     snapshot = scope.snapshot
     inner = Scope(query.soql, snapshot.world.schema.entities[child], query.alias, snapshot)
     renderer = compile_renderer(query, inner, deleted=deleted)
+    test = compile_test(query.where, inner, _no_semijoin) if query.where else None
+    order = [(inner.resolve(term.path), term) for term in query.order_by if isinstance(term.path, Path)]
 
     def rows_of(record_id: str, version: str) -> Any:
         found = ((i, snapshot.get(i)) for i in snapshot.world.referrers.of(child, lookup, record_id))
         rows = [(i, f) for i, f in found if f is not None and f.get(lookup) == record_id]
-        rows = [row for row in rows if deleted or not row[1]["IsDeleted"]][: query.limit]
-        records = renderer.json(rows, version)
+        rows = [
+            row for row in rows if (deleted or not row[1]["IsDeleted"]) and (test is None or test(row[1]))
+        ]
+        records = renderer.json(sorted_rows(rows, order)[: query.limit], version)
         return {"totalSize": len(records), "done": True, "records": records} if records else None
 
     return query.entity, rows_of
+
+
+def _no_semijoin(query: Query) -> set[Any]:
+    message = "a subquery in the SELECT list cannot hold another in its condition"
+    raise SoqlError("MALFORMED_QUERY", query.soql, query.entity_start, message)
