@@ -1,0 +1,255 @@
+"""The oracle: green on an untouched store, red on every planted corruption.
+
+Why: a judge that never says no proves nothing, and a judge that says no to what nobody can know is ignored soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from subprocess import run
+
+import asyncpg
+import pytest
+
+from tests.acceptance.stage import Stage, open_stage
+from tests.oracle import Report, differences, wait_until_equal
+from tests.postgres import PgFleet, PgServer, available_servers
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A store that a daemon made equal and then left, to be copied; and records of every kind of fate."""
+
+    stage: Stage
+    server: PgServer
+    database: str
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def settled(pg_fleet: PgFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settled]:
+    server = pg_fleet.server(available_servers()[0])
+    database = asyncio.run(server._create("template0"))
+    try:
+        with open_stage(server._dsn_of(database), tmp_path_factory.mktemp("oracle"), population=20) as stage:
+            daemon = stage.daemon().wait_ready()
+            ids = _history(stage)
+            asyncio.run(stage.must_be_equal())
+            assert daemon.terminate() == 0
+            yield Settled(stage, server, database, ids)
+    finally:
+        asyncio.run(server._execute(f'DROP DATABASE "{database}" WITH (FORCE)'))
+
+
+def _history(stage: Stage) -> dict[str, str]:
+    org = stage.org
+    address = {"MailingPostalCode": "100-0005", "MailingState": "東京都", "MailingCity": "千代田区"}
+    ids = {
+        "account": org.create("Account", Name="山田商事", AnnualRevenue=12_345_678_901, NumberOfEmployees=7),
+        "other account": org.create("Account", Name="Acme"),
+        "lead": org.create("Lead", LastName="鈴木", Company="Suzuki KK", Website="https://suzuki.example"),
+    }
+    ids |= {
+        "contact": org.create("Contact", LastName="山田", AccountId=ids["account"], **address),
+        "winner": org.create("Contact", LastName="Winner", AccountId=ids["account"]),
+        "loser": org.create("Contact", LastName="Loser", AccountId=ids["other account"]),
+        "deleted": org.create("Contact", LastName="Deleted", AccountId=ids["other account"]),
+    }
+    # The store must have known each as a person of its own, or there would be no alias to resolve.
+    asyncio.run(stage.must_be_equal())
+    ids |= org.transact({"op": "convert", "lead": ids["lead"], "as": "converted"})
+    org.transact({"op": "merge", "winner": ids["winner"], "losers": [ids["loser"]]})
+    org.transact({"op": "delete", "id": ids["deleted"]})
+    return ids
+
+
+@asynccontextmanager
+async def copy_of(settled: Settled) -> AsyncIterator[str]:
+    """Make a copy of the settled store; yield its DSN."""
+    name = await settled.server._create(settled.database)
+    try:
+        yield settled.server._dsn_of(name)
+    finally:
+        await settled.server._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def judge(settled: Settled, *statements: str) -> Report:
+    """Judge a copy of the settled store in which *statements* were executed; `{x}` stands for a record's id."""
+    async with copy_of(settled) as dsn:
+        connection = await asyncpg.connect(dsn)
+        try:
+            for statement in statements:
+                done = await connection.execute(_filled(statement, settled.ids))
+                assert done == "ALTER TABLE" or done.endswith(" 1"), (statement, done)
+        finally:
+            await connection.close()
+        return await differences(settled.stage.org.control_url, dsn)
+
+
+def _filled(statement: str, ids: Mapping[str, str]) -> str:
+    """Put ids for names; `[x]` stands for the person or company that x was first handed out as."""
+    for name, record_id in ids.items():
+        noun = "company" if "account" in name else "person"
+        own = f"(SELECT own_id FROM crm.{noun}_record WHERE salesforce_id = '{record_id}')"
+        statement = statement.replace("{" + name + "}", f"'{record_id}'").replace(f"[{name}]", own)
+    return statement
+
+
+async def test_untouched_store_is_equal(settled: Settled) -> None:
+    """People and companies are counted live, one for a converted lead and its contact."""
+    report = await judge(settled)
+    assert report.is_equal
+    assert str(report) == f"store equals org: {report.people} people, {report.companies} companies"
+    live = await settled.stage.value(
+        "SELECT count(*) FROM crm.person WHERE merged_into IS NULL AND deleted_at IS NULL"
+    )
+    assert report.people == live
+
+
+CORRUPTIONS = {
+    "a field": (
+        "UPDATE crm.person SET city = 'Kyoto' WHERE salesforce_id = {contact}",
+        "city: store 'Kyoto', org '千代田区'",
+    ),
+    "a nulled field": (
+        "UPDATE crm.person SET city = NULL WHERE salesforce_id = {contact}",
+        "city: store None",
+    ),
+    "an instant": (
+        "UPDATE crm.person SET created_at = created_at + interval '1 ms' WHERE salesforce_id = {contact}",
+        "created_at: store",
+    ),
+    "a number": (
+        "UPDATE crm.company SET annual_revenue = 12345678902 WHERE salesforce_id = {account}",
+        "annual_revenue: store Decimal('12345678902')",
+    ),
+    "a flag": (
+        "UPDATE crm.person SET has_opted_out_of_email = NULL WHERE salesforce_id = {contact}",
+        "has_opted_out_of_email: store None, org False",
+    ),
+    "a field that the lead keeps": (
+        "UPDATE crm.person SET website = NULL WHERE salesforce_id = {converted}",
+        "website: store None, org 'https://suzuki.example'",
+    ),
+    "a parent": (
+        "UPDATE crm.person SET company_id = [other account] WHERE salesforce_id = {contact}",
+        "company_id: store",
+    ),
+    "no parent": (
+        "UPDATE crm.person SET company_id = NULL WHERE salesforce_id = {contact}",
+        "company_id: store",
+    ),
+    "an alias": (
+        "UPDATE sfsync.identity SET subject_id = [contact] WHERE own_id = [loser]",
+        "resolves to",
+    ),
+    "a lost alias": (
+        "DELETE FROM sfsync.identity WHERE own_id = [loser]",
+        "resolves to",
+    ),
+    "a record listed elsewhere": (
+        "UPDATE sfsync.record SET subject_id = [contact] WHERE id = {loser}",
+        "listed as person",
+    ),
+    "a merge undone": (
+        "UPDATE crm.person SET merged_into = NULL WHERE id = [loser]",
+        "merged into None",
+    ),
+    "a merged row with a value": (
+        "UPDATE crm.person SET last_name = 'Loser' WHERE id = [loser]",
+        "still has last_name",
+    ),
+    "a deleted flag": (
+        "UPDATE crm.person SET deleted_at = now() WHERE salesforce_id = {contact}",
+        "the store has it deleted, the org live",
+    ),
+    "a missing deleted flag": (
+        "UPDATE crm.person SET deleted_at = NULL WHERE salesforce_id = {deleted}",
+        "the store has it live, the org deleted",
+    ),
+    "an extra person": (
+        "INSERT INTO crm.person (id, org, last_name) SELECT 999999, org, 'Nobody' FROM crm.person LIMIT 1",
+        "person 999999: no record of the org accounts for it",
+    ),
+    "an extra company": (
+        "INSERT INTO crm.company (id, org, name) SELECT 999999, org, 'Nothing' FROM crm.person LIMIT 1",
+        "company 999999: no record of the org accounts for it",
+    ),
+    "a missing person": ("DELETE FROM crm.person WHERE salesforce_id = {contact}", "its row is missing"),
+    "a record unlisted": (
+        "UPDATE sfsync.record SET subject_id = NULL WHERE id = {contact}",
+        "the store does not list it",
+    ),
+    "another speaker": (
+        "UPDATE crm.person SET salesforce_id = {lead} WHERE salesforce_id = {converted}",
+        "salesforce_id: store",
+    ),
+    "a type": (
+        "ALTER TABLE crm.company ALTER COLUMN annual_revenue TYPE text",
+        "crm.company.annual_revenue: the column is text, it must be numeric",
+    ),
+}
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+async def test_corruption_is_found(settled: Settled, corruption: str) -> None:
+    """One wrong row among many turns the verdict red, and the line says where."""
+    statement, said = CORRUPTIONS[corruption]
+    report = await judge(settled, statement)
+    assert not report.is_equal
+    assert any(said in line for line in report.differences), report.differences
+
+
+async def test_verdict_is_the_exit_code(settled: Settled) -> None:
+    """Scripts and the demo go by it."""
+    async with copy_of(settled) as dsn:
+        command = [sys.executable, "-m", "sfsync.simorg.oracle", "--control", settled.stage.org.control_url]
+        green = run(command, env={"SFSYNC_STORE__DSN": dsn}, capture_output=True, text=True, check=False)
+        assert (green.returncode, green.stderr) == (0, "")
+        assert green.stdout.startswith("store equals org: ")
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute("UPDATE crm.person SET title = 'wrong'")
+        finally:
+            await connection.close()
+        red = run([*command, "--dsn", dsn, "--limit", "2"], capture_output=True, text=True, check=False)
+        assert red.returncode == 1
+        assert red.stdout.startswith("store differs from org in ")
+        assert len(red.stdout.splitlines()) == 4
+
+
+async def test_waiting_ends_with_the_last_report(settled: Settled) -> None:
+    """A wait that fails must say what is wrong."""
+    async with copy_of(settled) as dsn:
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute("UPDATE crm.person SET title = 'wrong'")
+        finally:
+            await connection.close()
+        report = await wait_until_equal(settled.stage.org.control_url, dsn, 0.5)
+    assert report.differences and not report.is_equal
+
+
+async def test_what_nobody_can_know_is_listed_apart(stage_of_one: Stage) -> None:
+    """A hard delete makes no event, and a purge after a deletion leaves a deleted person."""
+    org = stage_of_one.org
+    silent, binned = org.create("Contact", LastName="Silent"), org.create("Contact", LastName="Binned")
+    org.transact({"op": "purge", "id": org.create("Lead", LastName="Never seen", Company="X")})
+    daemon = stage_of_one.daemon().wait_ready()
+    org.transact({"op": "delete", "id": binned})
+    await stage_of_one.must_be_equal()
+    org.transact({"op": "purge", "id": silent}, {"op": "purge", "id": binned})
+    report = await stage_of_one.must_be_equal()
+    assert report.undetectable == [f"Contact {silent} was hard-deleted while live"]
+    assert report.people == 0
+    assert daemon.terminate() == 0
+
+
+@pytest.fixture
+def stage_of_one(empty_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with open_stage(empty_dsn, tmp_path_factory.mktemp("stage")) as stage:
+        yield stage
