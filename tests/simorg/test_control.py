@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sfsync.simorg.faults import KINDS
 from sfsync.simorg.population import populate
 from tests.simorg.site import Site, eventually
 
@@ -20,7 +21,7 @@ async def test_it_documents_every_route(site: Site) -> None:
     assert len(reads) >= 8
     for path in reads:
         assert (await site.ask("GET", path)).status == 200, path
-    assert {"delay", "gap", "token_refuse"} <= set(told["fault_kinds"])
+    assert set(told["fault_kinds"]) == KINDS
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,10 @@ async def test_it_documents_every_route(site: Site) -> None:
         ("POST", "faults", {"kind": "earthquake"}, "kind must be one of"),
         ("POST", "faults", {"kind": "cut", "times": 0}, "times must be at least 1"),
         ("POST", "faults", {"kind": "cut", "times": "2"}, "times must be a whole number"),
+        ("POST", "faults", {"kind": "delay", "seconds": 1}, "unknown key 'seconds'"),
+        ("POST", "faults", {"kind": "delay", "s": "1"}, "s must be a number"),
+        ("POST", "faults", {"kind": "status", "code": 99}, "code must be an HTTP status"),
+        ("POST", "faults", {"kind": "limit_reached", "which": "hourly"}, "which must be one of"),
         ("POST", "faults", {"kind": "cut", "match": "("}, "no regular expression"),
         ("DELETE", "faults?number=x", None, "number must be a whole number"),
         ("POST", "settings", {"long_pol_s": 1}, "unknown key 'long_pol_s'"),

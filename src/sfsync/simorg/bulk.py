@@ -9,7 +9,6 @@ Source: Bulk API 2.0 and Bulk API Developer Guide, "Query Jobs".
 
 import asyncio
 import base64
-import json
 import random
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from sfsync.simorg.bulk_ingest import Ingest, add_ingest_routes
+from sfsync.simorg.calls import json_object
 from sfsync.simorg.errors import ApiError, not_found
 from sfsync.simorg.gate import STALE, USER, json_response
 from sfsync.simorg.soql_fields import Column
@@ -259,17 +259,6 @@ class QueryJobs:
             parts.append(renderer.csv(rows[start : start + SLICE_ROWS], delimiter, line_end).encode())
             await asyncio.sleep(0)
         return b"".join(parts)
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """Return the JSON object that *text* is. Raises ApiError."""
-    try:
-        body = json.loads(text)
-    except ValueError as error:
-        raise ApiError("JSON_PARSER_ERROR", f"{error}") from error
-    if not isinstance(body, dict):
-        raise ApiError("JSON_PARSER_ERROR", "The body of this request must be a JSON object")
-    return body
 
 
 def locator_of(start: int) -> str:

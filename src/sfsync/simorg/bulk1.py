@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from sfsync.simorg.bulk_ingest import Batch, Work
+from sfsync.simorg.calls import json_object
 from sfsync.simorg.dml import known_entity
 from sfsync.simorg.errors import ApiError, not_found
 from sfsync.simorg.gate import USER, json_response
@@ -52,8 +53,8 @@ class _Jobs:
         self._jobs: dict[str, Job1] = {}
 
     async def create(self, request: web.Request) -> web.Response:
-        body = _parsed(await request.text())
-        operation = body.get("operation") if isinstance(body, dict) else None
+        body = json_object(await request.text())
+        operation = body.get("operation")
         if operation not in OPERATIONS:
             raise ApiError("InvalidJob", f"operation must be one of {', '.join(OPERATIONS)}")
         entity = known_entity(self._org.world.schema, str(body.get("object", "")))
@@ -77,7 +78,7 @@ class _Jobs:
 
     async def change(self, request: web.Request) -> web.Response:
         job = self._found(request)
-        state = _parsed(await request.text()).get("state")
+        state = json_object(await request.text()).get("state")
         if state not in ("Closed", "Aborted"):
             raise ApiError("InvalidJobState", f"the state {state} cannot be set")
         job.info["state"] = state
@@ -92,7 +93,7 @@ class _Jobs:
             job.batches[batch_id] = result.json(0, len(result), str(job.info["apiVersion"]))
             job.requests[batch_id] = text
         else:
-            rows = job.requests[batch_id] = _parsed(text)
+            rows = job.requests[batch_id] = _records(text)
             job.batches[batch_id] = self._written(job, rows)
         return json_response(self._batch_info(job, batch_id), 201)
 
@@ -157,8 +158,11 @@ class _Jobs:
         return job, batch_id
 
 
-def _parsed(text: str) -> Any:
+def _records(text: str) -> list[dict[str, Any]]:
     try:
-        return json.loads(text)
+        rows = json.loads(text)
     except ValueError as error:
         raise ApiError("InvalidBatch", f"{error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ApiError("InvalidBatch", "a batch must be an array of objects")
+    return rows

@@ -5,7 +5,6 @@ Source: Bulk API 2.0 and Bulk API Developer Guide, "Bulk API 2.0 Ingest".
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from sfsync.simorg.calls import json_object
 from sfsync.simorg.dml import known_entity
 from sfsync.simorg.errors import ApiError, DmlError, not_found
 from sfsync.simorg.gate import USER, json_response
@@ -103,10 +103,7 @@ class Ingest:
 
     async def create(self, request: web.Request) -> web.Response:
         """Open a job."""
-        try:
-            body = json.loads(await request.text())
-        except ValueError as error:
-            raise ApiError("JSON_PARSER_ERROR", f"{error}") from error
+        body = json_object(await request.text())
         operation = body.get("operation")
         if operation not in OPERATIONS:
             raise ApiError("INVALIDJOB", f"operation must be one of {', '.join(OPERATIONS)}")
@@ -133,7 +130,7 @@ class Ingest:
     async def close_or_abort(self, request: web.Request) -> web.Response:
         """Begin the work, or end the job."""
         job = self._found(request)
-        state = json.loads(await request.text()).get("state")
+        state = json_object(await request.text()).get("state")
         if state == "UploadComplete" and job.state == "Open":
             rows = list(csv.DictReader(io.StringIO(job.text, newline="")))
             origin = f"com/salesforce/api/bulkapi/{job.version}"

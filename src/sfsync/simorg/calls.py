@@ -4,6 +4,7 @@ Why: `/composite` and `/composite/batch` run other calls inside one request; wit
 the outer HTTP request and an inner one take the same path.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -102,3 +103,14 @@ class Routes:
             message = f"HTTP Method '{call.method}' not allowed. Allowed are {','.join(sorted(set(allowed)))}"
             raise ApiError("METHOD_NOT_ALLOWED", message)
         raise not_found()
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object that *text* is. Raises ApiError."""
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise ApiError("JSON_PARSER_ERROR", f"{error}") from error
+    if not isinstance(body, dict):
+        raise ApiError("JSON_PARSER_ERROR", "The body of this request must be a JSON object")
+    return body

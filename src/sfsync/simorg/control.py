@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from sfsync.simorg import burst
+from sfsync.simorg.control_faults import fault_kinds, plant
 from sfsync.simorg.control_input import ControlError, Input, change_settings, input_of
 from sfsync.simorg.control_state import commit_json, commits, records
 from sfsync.simorg.control_steps import Steps, hold_open
-from sfsync.simorg.faults import KINDS
 from sfsync.simorg.fields_change import change_field
 from sfsync.simorg.gate import json_response
 from sfsync.simorg.life import Life, Pace
-from sfsync.simorg.push_faults import PUSH_FAULTS
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
@@ -62,8 +61,7 @@ class _Control:
 
     async def document(self, _request: web.Request) -> Any:
         own = {f"{method} {path}": text for (method, path), (_, text) in _ROUTES.items()}
-        kinds = {kind: PUSH_FAULTS.get(kind, "see POST /control/faults") for kind in sorted(KINDS)}
-        return {"routes": own | burst.ROUTES, "fault_kinds": kinds}
+        return {"routes": own | burst.ROUTES, "fault_kinds": fault_kinds()}
 
     async def state(self, request: web.Request) -> Any:
         query = _query(request, "entity", "after", "limit")
@@ -129,15 +127,7 @@ class _Control:
         return {"faults": self._org.faults.listing()}
 
     async def plant(self, request: web.Request) -> Any:
-        given = await input_of(request)
-        kind = given.chosen("kind", KINDS)
-        match = given.optional("match", "a string")
-        times = given.optional("times", "a whole number") if "times" in given.members else 1
-        params = {name: v for name, v in given.members.items() if name not in ("kind", "match", "times")}
-        try:
-            fault = self._org.faults.add(kind, times=times, match=match, **params)
-        except (TypeError, ValueError) as error:
-            raise ControlError(f"{given.where}: {error}") from error
+        fault = plant(self._org.faults, await input_of(request))
         return {"number": fault.number}
 
     async def clear_faults(self, request: web.Request) -> Any:
@@ -212,8 +202,7 @@ _ROUTES: dict[tuple[str, str], tuple[Handler, str]] = {
         _Control.plant,
         (
             'plant one: {"kind", "times"?: 1 (null = until cleared), "match"?: regular expression on "METHOD path?query", '
-            'channel or entity and id, and what the kind takes: delay, hang "s"; stale_read "s"; truncate "bytes"; status '
-            '"code", "body", "content_type", "headers"; limit_reached "which": "daily"|"concurrent"}'
+            "channel or entity and id, and what the kind takes: see fault_kinds}"
         ),
     ),
     ("DELETE", "/control/faults"): (_Control.clear_faults, "forget all faults, or ?number="),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sfsync.simorg.org import Org
 
 _SEASONS = ("Winter", "Spring", "Summer")
-_RESOURCES = ("sobjects", "query", "queryAll", "limits", "composite", "jobs", "search", "tooling", "recent")
+_RESOURCES = ("sobjects", "query", "queryAll", "limits", "composite", "jobs")
 
 
 def add_rest_routes(app: web.Application, org: "Org") -> None:

@@ -1,0 +1,77 @@
+"""Faults as the control API takes them: which kinds there are, and what each may be told.
+
+Why: a misspelt or mistyped parameter would plant a harmless fault, and the test that relies on it would pass for
+the wrong reason.
+"""
+
+from sfsync.simorg.control_input import ControlError, Input
+from sfsync.simorg.faults import KINDS, Fault, Faults
+from sfsync.simorg.push_faults import PUSH_FAULTS
+
+REST_FAULTS = {
+    "delay": 'answer "s" seconds later (1); subject of REST faults: "METHOD path?query", decoded',
+    "hang": 'never answer, at most "s" seconds (3600), then cut',
+    "cut": "drop the connection without an answer (some clients quietly repeat a GET: plant it twice for them)",
+    "status": 'answer with "code" (503), "body" (text or JSON), "content_type" and "headers"',
+    "limit_reached": 'REQUEST_LIMIT_EXCEEDED; "which"?: "daily" | "concurrent"',
+    "stale_read": 'read the org as it was "s" seconds ago (3)',
+    "truncate": 'announce the whole body, send its first "bytes" (20), drop the connection',
+}
+_PAGE = {"status": "a whole number", "body": "a string"}
+PARAMETERS: dict[str, dict[str, str]] = {
+    "delay": {"s": "a number"},
+    "hang": {"s": "a number"},
+    "status": {"code": "a whole number", "body": "any", "content_type": "a string", "headers": "an object"},
+    "limit_reached": {"which": "daily or concurrent"},
+    "stale_read": {"s": "a number"},
+    "truncate": {"bytes": "a whole number"},
+    "cometd_delay": {"s": "a number"},
+    "cometd_hang": {"s": "a number"},
+    "cometd_html_503": _PAGE,
+    "cometd_unknown_client": {"advice": "a string"},
+    "cometd_concurrent_limit": {"scope": "a string"},
+    "handshake_refuse": {"reason": "a string"},
+    "subscribe_refuse": {"error": "a string"},
+    "malformed_event": {"form": "a string"},
+    "token_refuse": {
+        "case": "a string",
+        "error": "a string",
+        "description": "a string",
+        "status": "a whole number",
+    },
+    "token_status": {**_PAGE, "content_type": "a string"},
+}
+
+
+def fault_kinds() -> dict[str, str]:
+    """Return what every kind does and takes, besides `times` and `match`."""
+    return {**REST_FAULTS, **PUSH_FAULTS}
+
+
+def plant(faults: Faults, given: Input) -> Fault:
+    """Plant the fault that *given* describes. Raises ControlError."""
+    kind = given.chosen("kind", KINDS)
+    parameters = PARAMETERS.get(kind, {})
+    given.only("kind", "times", "match", *parameters)
+    for name, wanted in parameters.items():
+        _check(given, name, wanted)
+    match = given.optional("match", "a string")
+    times = given.optional("times", "a whole number") if "times" in given.members else 1
+    params = {name: given.members[name] for name in parameters if name in given.members}
+    try:
+        return faults.add(kind, times=times, match=match, **params)
+    except ValueError as error:
+        raise ControlError(f"{given.where}: {error}") from error
+
+
+def _check(given: Input, name: str, wanted: str) -> None:
+    if wanted == "any" or name not in given.members:
+        return
+    if wanted == "daily or concurrent":
+        given.chosen(name, ("daily", "concurrent"))
+        return
+    value = given.required(name, wanted)
+    if name == "s" and value < 0:
+        raise ControlError(f"{given.where}: s must not be negative; got {value}")
+    if name in ("code", "status") and not 100 <= value <= 599:
+        raise ControlError(f"{given.where}: {name} must be an HTTP status; got {value}")
