@@ -12,6 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 DEMO_SECONDS ?= 60
 TESTS ?= tests
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format docs bench lock image image-test clean
@@ -36,8 +37,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP) ## A simulated org, the daemon and a Postgres of its own for DEMO_SECONDS (60; 0 = until Ctrl-C)
 	@DEMO_SECONDS=$(DEMO_SECONDS) $(BIN)/sfsync demo
 
-test: $(STAMP) ## The whole suite, or TESTS=path; Postgres: SFSYNC_TEST_DSN, else containers, else embedded
-	@$(BIN)/python -m pytest $(TESTS)
+test: $(STAMP) ## The whole suite, or TESTS=path, in WORKERS=2 processes; Postgres: SFSYNC_TEST_DSN, else containers, else embedded
+	@$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
 
 check: $(STAMP) ## Lint, format, types, import rules
 	$(BIN)/ruff check .

@@ -12,9 +12,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.fault_proxy import FaultProxy, StartProxy
 from tests.postgres import PgFleet, PgServer, available_servers
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("sfsync", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sfsync")
 
 STORE_TESTS = Path(__file__).parent / "store"
 
