@@ -11,19 +11,20 @@ import asyncio
 import os
 import signal
 import time
-import tomllib
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
 
 from . import __version__
 from .config import Settings, load_settings
+from .config.mapping import load_mapping
+from .config.place import serve_store, store_options
 from .console.server import serve_console
 from .core.ids import Entity
 from .core.mapping import BoundMapping, bind
-from .core.mapping_file import MappingFile, default_mapping, parse_mapping
+from .core.mapping_file import MappingFile
 from .core.order import Clocks
 from .errors import (
     AuthError,
@@ -41,10 +42,9 @@ from .salesforce.reply import CometdTimings
 from .salesforce.rest import Rest
 from .store.binding import bind_org
 from .store.columns import ensure_columns
-from .store.database import StoreOptions, open_database
+from .store.database import open_database
 from .store.leadership import lead
 from .store.migrate import migrate
-from .store.sql import Schemas
 from .sync.health import Health
 from .sync.metrics import Metrics
 from .sync.options import SyncOptions
@@ -53,16 +53,6 @@ from .sync.pipeline import Pipeline
 
 _log = structlog.get_logger()
 CLAIMS = ("store", "salesforce", "leadership", "stream", "backfill", "sweep")
-
-
-def store_options(settings: Settings, dsn: str) -> StoreOptions:
-    """Return the store's part of *settings*."""
-    return StoreOptions(
-        dsn=dsn,
-        schemas=Schemas(settings.store.crm_schema, settings.store.internal_schema),
-        statement_timeout_s=settings.store.statement_timeout_s,
-        lock_timeout_s=settings.store.lock_timeout_s,
-    )
 
 
 def sync_options(settings: Settings) -> SyncOptions:
@@ -87,18 +77,6 @@ def sync_options(settings: Settings) -> SyncOptions:
         change_retention_days=settings.store.change_retention_days,
         dead_letter_retention_days=settings.store.dead_letter_retention_days,
     )
-
-
-def read_mapping(path: Path | None) -> MappingFile:
-    """Return the mapping of a file, or the shipped one. Raises `ConfigError` naming what is wrong in it."""
-    if path is None:
-        return default_mapping()
-    try:
-        return parse_mapping(tomllib.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise ConfigError(f"mapping.file: {path} cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"mapping.file: {path} is not TOML: {error}") from error
 
 
 async def bind_mapping(rest: Rest, mapping: MappingFile) -> BoundMapping:
@@ -128,18 +106,6 @@ async def open_login(settings: Settings) -> AsyncIterator[Connection]:
         timings=LinkTimings(request_s=salesforce.request_timeout_s),
     ) as connection:
         yield connection
-
-
-@contextmanager
-def server_dsn(settings: Settings) -> Iterator[str]:
-    """Yield the DSN of the store: the configured one, or that of an embedded server that runs inside."""
-    if settings.store.dsn is not None:
-        yield settings.store.dsn.get_secret_value()
-        return
-    from .store.embedded import embedded_postgres  # noqa: PLC0415 - an optional extra
-
-    with embedded_postgres(settings.store.embedded_dir) as dsn:
-        yield dsn
 
 
 class Daemon:
@@ -183,7 +149,7 @@ class Daemon:
         _log.info("daemon.signal.received", signal="SIGHUP")
         try:
             settings = load_settings(self._config_path, os.environ)
-            read_mapping(settings.mapping.file)
+            load_mapping(settings.mapping)
         except ConfigError as error:
             _log.error("daemon.config.refused", error=describe_error(error))
             return
@@ -282,7 +248,7 @@ class Daemon:
     async def _one_life(self, outage: Outage) -> None:
         """From login to failure."""
         async with (
-            open_database(store_options(self._settings, self._dsn)) as database,
+            open_database(store_options(self._settings.store, self._dsn)) as database,
             open_login(self._settings) as connection,
         ):
             self.health.set("store", ok=True)
@@ -291,7 +257,7 @@ class Daemon:
             await bind_org(database, connection.org_id)
             async with lead(database, connection.org_id) as leadership:
                 self.health.set("leadership", ok=True)
-                chosen = read_mapping(self._settings.mapping.file)
+                chosen = load_mapping(self._settings.mapping)
                 mapping = await bind_mapping(Rest(connection), chosen)
                 await ensure_columns(database, mapping)
                 self._has_worked = True
@@ -326,5 +292,5 @@ def _leaves(group: BaseExceptionGroup[SfsyncError]) -> Iterator[SfsyncError]:
 
 async def run(settings: Settings, config_path: Path | None = None) -> int:
     """Run the daemon until it is stopped; return its exit code."""
-    with server_dsn(settings) as dsn:
+    with serve_store(settings.store) as dsn:
         return await Daemon(settings, dsn, config_path).run()

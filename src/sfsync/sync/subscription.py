@@ -166,6 +166,11 @@ class Subscription:
         for (entity, change_type), count in kinds.items():
             self._work.metrics.events.labels(entity, change_type).inc(count)
 
+    def note_idle(self) -> None:
+        """A poll that brought nothing confirms the position, once all before it is committed."""
+        if self._work.writer.queued_events == 0:
+            self._work.metrics.position_confirmed()
+
     def note_split(self, transaction: str) -> None:
         """Count a transaction whose tail came later than it was held for."""
         self._work.metrics.transactions_split.inc()
@@ -195,6 +200,8 @@ class _Session:
             raw_events = await (self._receive_or_cut() if self._buffer.holds else self._session.receive())
             self._outage.ended()
             await self._take(raw_events)
+            if not raw_events:
+                self._subscription.note_idle()
 
     async def _receive_or_cut(self) -> list[RawEvent]:
         """Receive; when that takes longer than a tail may be held, deliver the tail meanwhile."""

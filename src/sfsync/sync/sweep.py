@@ -134,9 +134,17 @@ class Sweeper:
                 async with asyncio.timeout(_STREAM_WAIT_S):
                     await self._work.writer.stream.confirmed.wait()
         self._work.health.set("backfill", ok=True)
+        if not self._started:
+            await self._recall_last_sweep()
         if not self._started and not self._work.options.sweep_enabled:
             await self._tell_caught_up()
         self._started = True
+
+    async def _recall_last_sweep(self) -> None:
+        """Let the age of the last sweep go on over a restart."""
+        [row] = await self._work.database.fetch("load_last_sweep", self._work.org)
+        if row["ended_s"] is not None:
+            self._work.metrics.sweep_completed(finished_s=row["ended_s"])
 
     async def _owe_changed_mapping(self, readings: Mapping[Entity, Reading]) -> None:
         fingerprint = self._work.mapping.fingerprint
