@@ -1,16 +1,26 @@
 -- Mark the known contacts of accounts that were deleted, merged or restored: their own change may be silent.
 -- $1 text org, $2 text[] account ids, $3 bigint ms until a read proves something.
+-- OFFSET 0 keeps each look-up a look-up by key, however few rows the planner expects.
 WITH child AS (
-    UPDATE sfsync.record AS r SET parent_turned_ms = a.turned_ms
-    FROM sfsync.record AS a
-    WHERE a.id = ANY ($2::text[]) AND a.org = $1
-        AND r.account_id = a.id AND r.org = $1 AND r.entity = 'Contact'
-        AND r.parent_turned_ms IS DISTINCT FROM a.turned_ms
-    RETURNING r.id, GREATEST(a.turned_ms, r.last_commit_ms) AS since_ms
+    SELECT r.id, a.turned_ms
+    FROM unnest($2::text[]) AS q (id)
+    CROSS JOIN LATERAL (
+        SELECT o.turned_ms FROM sfsync.record AS o WHERE o.id = q.id AND o.org = $1 OFFSET 0
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT o.id, o.entity, o.parent_turned_ms
+        FROM sfsync.record AS o WHERE o.account_id = q.id AND o.org = $1 OFFSET 0
+    ) AS r
+    WHERE r.entity = 'Contact' AND r.parent_turned_ms IS DISTINCT FROM a.turned_ms
+), marked AS (
+    UPDATE sfsync.record AS r SET parent_turned_ms = c.turned_ms
+    FROM child AS c
+    WHERE r.id = c.id AND r.org = $1
+    RETURNING r.id, GREATEST(c.turned_ms, r.seen_to_ms) AS since_ms
 )
 INSERT INTO sfsync.dirty AS d (org, record_id, entity, causes, since_ms, next_try_ms)
-SELECT $1, c.id, 'Contact', '{parent_changed}', c.since_ms, c.since_ms + $3
-FROM child AS c
+SELECT $1, m.id, 'Contact', '{parent_changed}', m.since_ms, m.since_ms + $3
+FROM marked AS m
 ON CONFLICT (record_id, org) DO UPDATE SET
     causes = ARRAY(SELECT DISTINCT unnest(d.causes || EXCLUDED.causes) ORDER BY 1),
     since_ms = GREATEST(d.since_ms, EXCLUDED.since_ms),
