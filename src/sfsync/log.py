@@ -122,6 +122,11 @@ EVENTS: Mapping[str, EventSpec] = {
     "stream.wildcard.received": _spec(
         "warning", "entity", "A wildcard event: the entity will be read in full."
     ),
+    "stream.starved": _spec(
+        "error",
+        "records delivered",
+        "Two sweeps in a row repaired what the stream did not deliver; it is subscribed afresh.",
+    ),
     "stream.backpressure.dropped": _spec(
         "warning",
         "queued_events waited_s",

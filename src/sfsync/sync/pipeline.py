@@ -72,7 +72,8 @@ class Pipeline:
             health=self.health,
             describe=self.describe,
         )
-        subscription, sweeper, refetcher = Subscription(work), Sweeper(work), Refetcher(work)
+        subscription, refetcher = Subscription(work), Refetcher(work)
+        sweeper = Sweeper(work, on_starved=subscription.restart)
         requests = Requests(work, sweeper, refetcher)
         async with asyncio.TaskGroup() as group:
             group.create_task(writer.run(), name="writer")

@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -53,6 +54,13 @@ class Subscription:
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        self._session_limit = asyncio.timeout(None)
+
+    def restart(self) -> None:
+        """End the session that runs, from outside; the next one starts from the committed position."""
+        with suppress(RuntimeError):
+            # Outside a session there is nothing to end: the next one is about to begin anyway.
+            self._session_limit.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Subscribe for ever. Raises only what no session can mend."""
@@ -61,7 +69,7 @@ class Subscription:
         while True:
             started = time.monotonic()
             try:
-                await self._run_session(outage, from_tip=from_tip)
+                await self._run_limited(outage, from_tip=from_tip)
             except ReplayExpiredError as error:
                 _log.error("stream.position.expired", channel=self._work.options.channel)
                 self._lost(error, 0.0, started)
@@ -83,6 +91,15 @@ class Subscription:
             wait_s=round(wait_s, 3),
             session_s=round(time.monotonic() - started, 3),
         )
+
+    async def _run_limited(self, outage: Outage, *, from_tip: bool) -> None:
+        """Run one session until it fails or is restarted."""
+        self._session_limit = asyncio.timeout(None)
+        try:
+            async with self._session_limit:
+                await self._run_session(outage, from_tip=from_tip)
+        except TimeoutError as error:
+            raise UnavailableError("the session was ended for a fresh one", code="RESTART") from error
 
     async def _run_session(self, outage: Outage, *, from_tip: bool) -> None:
         position = await self._work.writer.begin_session()

@@ -14,7 +14,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -31,6 +31,7 @@ from ..store.apply import Batch, Outcome, Progress
 from ..store.readings import Certificate, Reading, load_owed, load_readings, owe_in_full, sweep_end
 from .backfill import Backfill
 from .reading import read_commands, selection
+from .starvation import StarvationWatch
 from .work import Work
 
 _log = structlog.get_logger()
@@ -63,8 +64,10 @@ class _Findings:
 class Sweeper:
     """The pull side of one org: backfill once, then sweep at start, on time, on request, and when owed."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, *, on_starved: Callable[[], None]) -> None:
         self._work = work
+        self._on_starved = on_starved
+        self._watch = StarvationWatch()
         self._asked: set[str] = set()
         self._waiting: list[asyncio.Future[str]] = []
         self._full_wanted = False
@@ -171,10 +174,12 @@ class Sweeper:
                 if any(o.in_full for o in owed):
                     await self._work.refuse_stale_mapping()
                 in_full = {o.entity for o in owed if o.in_full} | (set(Entity) if full_wanted else set())
+                drift_records = 0
                 for entity in _PARENTS_FIRST:
-                    await self._sweep_entity(
+                    drift_records += await self._sweep_entity(
                         readings[entity], _Run(sweep_id, reason, in_full=entity in in_full)
                     )
+                self._watch_stream(drift_records)
         except SalesforceError:
             self._waiting += waiting
             self._full_wanted |= full_wanted
@@ -187,14 +192,21 @@ class Sweeper:
                 finished.set_result(sweep_id)
         return sweep_id
 
+    def _watch_stream(self, drift_records: int) -> None:
+        delivered_ms = self._work.writer.stream.commit_ms
+        if self._watch.is_starved(drift_records=drift_records, delivered_ms=delivered_ms):
+            _log.error("stream.starved", records=drift_records, delivered=delivered_ms)
+            self._on_starved()
+
     async def _tell_caught_up(self) -> None:
         owed = await load_owed(self._work.database, self._work.org)
         detail = f"a reading of {owed[0].entity} is owed ({owed[0].reason})" if owed else ""
         self._work.health.set("sweep", ok=not owed, detail=detail)
 
-    async def _sweep_entity(self, reading: Reading, run: _Run) -> None:
+    async def _sweep_entity(self, reading: Reading, run: _Run) -> int:
+        """Sweep one entity; return the number of drifted records."""
         if reading.watermark_ms is None:
-            return
+            return 0
         since_ms = 0 if run.in_full else reading.watermark_ms
         started = time.monotonic()
         findings = _Findings()
@@ -212,6 +224,7 @@ class Sweeper:
         await self._apply_last(
             page, reading, run, _Window(since_ms, began_ms, started, drift_before_ms), findings
         )
+        return findings.drift.total()
 
     async def _fetch(self, entity: Entity, since_ms: int, after: Keyset | None) -> Page:
         plan = self._work.mapping.plans[entity]
