@@ -158,7 +158,8 @@ class Connection:
             raise
         if self.org_id and session.org_id != self.org_id:
             raise OrgMismatchError(
-                f"the login led to org {self.org_id} before and leads to {session.org_id} now"
+                f"the login led to org {self.org_id} before and leads to {session.org_id} now; if that is intended"
+                " (a refreshed sandbox), run `sfsync rebind`"
             )
         self.org_id = session.org_id
         self.logins += 1
