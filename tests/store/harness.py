@@ -123,14 +123,16 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(dsn: str, *, other_half_wait_s: float = 5.0) -> AsyncIterator[Store]:
+async def open_store(
+    dsn: str, *, other_half_wait_s: float = 5.0, mapping: BoundMapping = MAPPING
+) -> AsyncIterator[Store]:
     """Lead the org on a migrated database."""
     async with open_database(StoreOptions(dsn)) as database, lead(database, ORG) as leadership:
-        await ensure_columns(database, MAPPING)
+        await ensure_columns(database, mapping)
         applier = Applier(
             database,
             leadership,
-            MAPPING,
+            mapping,
             clocks=Clocks(fuzz_ms=1_000, settle_ms=60_000),
             other_half_wait_s=other_half_wait_s,
         )

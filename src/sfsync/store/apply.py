@@ -15,10 +15,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-import asyncpg
 import structlog
 
-from ..core.commands import Absence, Cause, Command, RecordCommand, Resweep, Snapshot
+from ..core.commands import Absence, Cause, Command, Resweep, Snapshot
 from ..core.events import Position
 from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
@@ -27,11 +26,13 @@ from ..errors import PoisonError, StoreError
 from .database import Connection, Database, store_errors
 from .grouping import Regrouping, Touched, regroup_touched
 from .leadership import Leadership, refuse_if_fenced
+from .loading import Loaded, load_records
 from .projection import Projection, compose
-from .staging import encode_fields, staging_row, write_rows
+from .staging import stage, staging_row
 
 _log = structlog.get_logger()
 _PARKED_MIN, _PARKED_SHARE = 20, 0.10
+_RELATING = frozenset({"AccountId", "ConvertedContactId"})
 
 Progress = Callable[[Connection], Awaitable[None]]
 """What else a batch commits: a position, a watermark, a certificate. Runs last in the apply transaction."""
@@ -92,24 +93,6 @@ class Outcome:
         return self.people_changed + self.companies_changed
 
 
-@dataclass(slots=True)
-class _Loaded:
-    """One record of the batch: the row the rule works on, and what the store knows of its identity."""
-
-    row: MirrorRow
-    was_known: bool
-    was_complete: bool
-    was_deleted: bool
-    was_dirty: bool
-    master_before: str | None
-    own_id: int | None
-    subject_id: int | None
-    is_linked: bool
-    converted_to: str | None
-    named: bool = False
-    hold: bool = False
-
-
 class Applier:
     """The one writer of an org. `apply` MUST NOT be called concurrently."""
 
@@ -159,14 +142,12 @@ class Applier:
                     for row in rows
                 ]
                 await self._project(connection, held, "event", outcome)
-                await self._notify(connection, outcome)
         return len(rows)
 
     async def _apply(self, batch: Batch, *, bisect: bool) -> Outcome:
         outcome = Outcome()
         async with self._database.transaction() as connection:
-            await refuse_if_fenced(connection, self._database, self._leadership)
-            loaded = await self._load(connection, [c for c in batch.commands if not isinstance(c, Resweep)])
+            loaded = await self._load(connection, batch)
             self._fold(batch, loaded, outcome)
             if bisect:
                 await self._write_bisected(connection, batch, list(loaded.values()), outcome)
@@ -178,41 +159,19 @@ class Applier:
             await self._write_asides(connection, batch)
             if batch.progress:
                 await batch.progress(connection)
-            await self._notify(connection, outcome)
         return outcome
 
     # Load and decide ---------------------------------------------------------------------------------
 
-    async def _load(
-        self, connection: Connection, commands: Sequence[RecordCommand]
-    ) -> dict[RecordId, _Loaded]:
-        entities = {command.record_id: command.entity for command in commands}
-        if not entities:
-            return {}
-        reads = {c.record_id: c for c in commands if isinstance(c, Snapshot)}
-        if reads:
-            rows = await self._fetch_compared(connection, entities, reads)
-        else:
-            rows = await connection.fetch(self._database.sql("load_records"), self.org, list(entities))
-        return {row["id"]: _loaded(row, entities[row["id"]]) for row in rows}
+    async def _load(self, connection: Connection, batch: Batch) -> dict[RecordId, Loaded]:
+        """Load what the batch is about; refuse to write anything for an org that somebody else leads."""
+        commands = [c for c in batch.commands if not isinstance(c, Resweep)]
+        if commands:
+            return await load_records(connection, self._database, self._leadership, commands)
+        await refuse_if_fenced(connection, self._database, self._leadership)
+        return {}
 
-    async def _fetch_compared(
-        self,
-        connection: Connection,
-        entities: dict[RecordId, Entity],
-        reads: dict[RecordId, Snapshot],
-    ) -> list[asyncpg.Record]:
-        ordered = [reads.get(record_id) for record_id in entities]
-        return await connection.fetch(
-            self._database.sql("load_read_records"),
-            self.org,
-            list(entities),
-            [encode_fields(read.fields) if read else None for read in ordered],
-            [read.is_deleted if read else None for read in ordered],
-            [read.master_record_id if read else None for read in ordered],
-        )
-
-    def _fold(self, batch: Batch, loaded: dict[RecordId, _Loaded], outcome: Outcome) -> None:
+    def _fold(self, batch: Batch, loaded: dict[RecordId, Loaded], outcome: Outcome) -> None:
         for command in batch.commands:
             if isinstance(command, Resweep):
                 continue
@@ -232,22 +191,33 @@ class Applier:
     # Write -------------------------------------------------------------------------------------------
 
     async def _write(
-        self, connection: Connection, records: Sequence[_Loaded], origin: str, outcome: Outcome
+        self, connection: Connection, records: Sequence[Loaded], origin: str, outcome: Outcome
     ) -> None:
         changed = [record for record in records if record.row.changed]
         if not changed:
             return
         await self._assign_ids(connection, changed)
-        statements = []
+        patched = [_patched_id(record) for record in changed]
+        staged = await stage(
+            connection,
+            [
+                staging_row(r.row, place=r.place, own_id=r.own_id, patched_id=patched_id, hold=r.hold)
+                for r, patched_id in zip(changed, patched, strict=True)
+            ],
+        )
         if any(record.was_known for record in changed):
-            statements.append(self._database.sql("update_records"))
+            await staged.run(self._database.sql("update_records"), self.org, self._other_half_wait_s)
         if not all(record.was_known for record in changed):
-            statements.append(self._database.sql("insert_records"))
-        rows = [staging_row(r.row, was_known=r.was_known, own_id=r.own_id, hold=r.hold) for r in changed]
-        await write_rows(connection, statements, rows, self.org, self._other_half_wait_s)
-        await self._project(connection, [(r.row.entity, _touched(r)) for r in changed], origin, outcome)
+            await staged.run(self._database.sql("insert_records"), self.org, self._other_half_wait_s)
+        if any(patched):
+            outcome.people_changed += await staged.run(self._projection.patched_people, self.org, origin)
+            outcome.companies_changed += await staged.run(
+                self._projection.patched_companies, self.org, origin
+            )
+        others = [r for r, patched_id in zip(changed, patched, strict=True) if patched_id is None]
+        await self._project(connection, [(r.row.entity, _touched(r)) for r in others], origin, outcome)
 
-    async def _assign_ids(self, connection: Connection, changed: Sequence[_Loaded]) -> None:
+    async def _assign_ids(self, connection: Connection, changed: Sequence[Loaded]) -> None:
         """Give an own id to each record that is live for the first time."""
         nameless = [r for r in changed if r.own_id is None and r.row.complete and not r.row.is_deleted]
         if nameless:
@@ -297,7 +267,7 @@ class Applier:
             changed += await connection.fetchval(statement, self.org, origin, list(ids), list(into))
         return changed
 
-    async def _mark_relatives(self, connection: Connection, changed: Sequence[_Loaded]) -> None:
+    async def _mark_relatives(self, connection: Connection, changed: Sequence[Loaded]) -> None:
         """Distrust contacts whose account was deleted, merged or restored: their own change may be silent."""
         proving_after_ms = proving_wait_ms(self._clocks)
         accounts = [r.row.record_id for r in changed if r.row.entity is Entity.ACCOUNT and r.row.turned_ms]
@@ -313,7 +283,7 @@ class Applier:
         self,
         connection: Connection,
         batch: Batch,
-        records: Iterable[_Loaded],
+        records: Iterable[Loaded],
         outcome: Outcome,
     ) -> None:
         upserts, ended = [], []
@@ -361,14 +331,10 @@ class Applier:
                 [letter.position for letter in letters],
             )
 
-    async def _notify(self, connection: Connection, outcome: Outcome) -> None:
-        if outcome.changed:
-            await connection.execute(self._database.sql("notify_change"), self.org)
-
     # Poison ------------------------------------------------------------------------------------------
 
     async def _write_bisected(
-        self, connection: Connection, batch: Batch, records: Sequence[_Loaded], outcome: Outcome
+        self, connection: Connection, batch: Batch, records: Sequence[Loaded], outcome: Outcome
     ) -> None:
         """Write what can be written; park each record that cannot. Raises `PoisonError` when that is too many."""
         parked_max = max(_PARKED_MIN, _PARKED_SHARE * len(records))
@@ -395,7 +361,7 @@ class Applier:
                 await self._park_record(connection, part[0], batch, error)
 
     async def _park_record(
-        self, connection: Connection, record: _Loaded, batch: Batch, error: StoreError
+        self, connection: Connection, record: Loaded, batch: Batch, error: StoreError
     ) -> None:
         row = record.row
         reason = str(error)
@@ -404,49 +370,21 @@ class Applier:
         await self._park(connection, [DeadLetter(reason, str(row.entity), row.record_id)])
 
 
-def _loaded(row: asyncpg.Record, entity: Entity) -> _Loaded:
-    known = row["complete"] is not None
-    mirror = MirrorRow(entity, row["id"])
-    if known:
-        mirror = MirrorRow(
-            entity,
-            row["id"],
-            known=True,
-            complete=row["complete"],
-            is_deleted=row["is_deleted"],
-            master_record_id=row["master_record_id"],
-            set_by_read=row["set_by_read"],
-            seen_from_ms=row["seen_from_ms"],
-            seen_to_ms=row["seen_to_ms"],
-            last_commit_ms=row["last_commit_ms"],
-            modstamp_ms=row["modstamp_ms"],
-            unseen_since_ms=row["unseen_since_ms"],
-            equals_read=bool(row["equal"]),
-        )
-    if row["causes"] is not None:
-        mirror.mark = Mark(
-            causes={Cause(cause) for cause in row["causes"]},
-            since_ms=row["since_ms"],
-            touched=set(row["touched"]),
-            image_touched=row["image_touched"],
-            attempts=row["attempts"],
-            next_try_ms=row["next_try_ms"],
-        )
-    return _Loaded(
-        row=mirror,
-        was_known=known,
-        was_complete=bool(row["complete"]),
-        was_deleted=bool(row["is_deleted"]),
-        was_dirty=row["causes"] is not None,
-        master_before=row["master_record_id"],
-        own_id=row["own_id"],
-        subject_id=row["subject_id"],
-        is_linked=bool(row["grouped"]) or bool(row["held"]) or row["converted_contact_id"] is not None,
-        converted_to=row["converted_contact_id"],
-    )
+def _patched_id(record: Loaded) -> int | None:
+    """Return the person or company that differs from before by this record's new values and nothing else.
+
+    That is so for a live record on its own whose values alone changed. None when identity, company or the
+    deleted state may have changed with them, or values that were not known: then it is projected anew.
+    """
+    row = record.row
+    if not record.was_complete or record.was_deleted or row.is_deleted or row.replaced or row.under:
+        return None
+    if record.is_linked or record.hold or record.named or not _RELATING.isdisjoint(row.over):
+        return None
+    return record.subject_id
 
 
-def _touched(record: _Loaded) -> Touched:
+def _touched(record: Loaded) -> Touched:
     row = record.row
     edge_changed = row.master_record_id != record.master_before or bool(row.over.get("ConvertedContactId"))
     return Touched(
@@ -457,14 +395,14 @@ def _touched(record: _Loaded) -> Touched:
     )
 
 
-def _may_be_orphan(record: _Loaded) -> bool:
+def _may_be_orphan(record: Loaded) -> bool:
     row = record.row
     if row.entity is not Entity.CONTACT or row.is_deleted:
         return False
     return not record.was_known or record.was_deleted or "AccountId" in row.over or "AccountId" in row.under
 
 
-def _repair(record: _Loaded, read: Snapshot) -> Repair:
+def _repair(record: Loaded, read: Snapshot) -> Repair:
     if not record.was_known:
         reason = "missing"
     elif not record.was_complete:

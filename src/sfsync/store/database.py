@@ -135,6 +135,11 @@ def _connect_arguments(options: StoreOptions) -> dict[str, Any]:
         "lock_timeout": str(round(options.lock_timeout_s * 1000)),
         "idle_in_transaction_session_timeout": str(round(options.statement_timeout_s * 1000)),
         "jit": "off",
+        # Batches are joined to tables of any size by key. Asked freely, the planner reads a whole table to hash
+        # it when it believes that to be cheaper, and keeps such a plan while the table grows.
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "enable_material": "off",
         "timezone": "UTC",
     }
     return {

@@ -80,7 +80,11 @@ async def _take_lock(database: Database, connection: Connection, org: str, *, wa
 
 async def refuse_if_fenced(connection: Connection, database: Database, leadership: Leadership) -> None:
     """Hold the epoch row until the transaction ends. Raises `FencedError` when a newer epoch exists."""
-    epoch = await connection.fetchval(database.sql("lock_epoch"), leadership.org)
+    refuse_epoch(await connection.fetchval(database.sql("lock_epoch"), leadership.org), leadership)
+
+
+def refuse_epoch(epoch: int | None, leadership: Leadership) -> None:
+    """Judge the epoch that a transaction found and holds. Raises `FencedError` when it is not *leadership*'s."""
     if epoch is None:
         raise StoreUnavailableError("the epoch row is gone: the store was replaced under us")
     if epoch != leadership.epoch:

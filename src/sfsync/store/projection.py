@@ -15,18 +15,26 @@ from ..core.ids import Entity
 from ..core.mapping import BoundMapping, Column
 from .sql import Schemas, quote
 
+# Listeners are told by the statement that changed something; in one transaction equal notices are one.
+_COUNT = "SELECT count(*), CASE WHEN count(*) > 0 THEN pg_notify('sfsync_change', $1) END FROM written"
+_SPEAKERS = {"person": (Entity.LEAD, Entity.CONTACT), "company": (Entity.ACCOUNT,)}
+# A decision may be taken between our reading and our writing, so the statement itself looks at it.
+_GUARD = {"person": "t.sync = 'synced' AND ", "company": ""}
+
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """The four statements of one mapping.
+    """The statements of one mapping; each returns one row: the number of rows it changed.
 
     `people` and `companies` take org, origin, and arrays: subject id, speaking record, lasting lead (people
-    only). The `merged_*` take org, origin, and arrays: id, id it was merged into. Each returns one row: the
-    number of rows it changed.
+    only). `patched_*` take org and origin, and read the batch's new values from `{source}` (see staging.py)
+    instead of the mirror. `merged_*` take org, origin, and arrays: id, id it was merged into.
     """
 
     people: str
     companies: str
+    patched_people: str
+    patched_companies: str
     merged_people: str
     merged_companies: str
 
@@ -36,6 +44,8 @@ def compose(mapping: BoundMapping, schemas: Schemas) -> Projection:
     return Projection(
         people=schemas.rename(_people(mapping.person)),
         companies=schemas.rename(_companies(mapping.company)),
+        patched_people=schemas.rename(_patched("person", mapping.person)),
+        patched_companies=schemas.rename(_patched("company", mapping.company)),
         merged_people=schemas.rename(_merged("person", [*mapping.person], ["source", "company_id"])),
         merged_companies=schemas.rename(_merged("company", [*mapping.company], [])),
     )
@@ -73,11 +83,11 @@ def _people(columns: Sequence[Column]) -> str:
     ]
     source = (
         "unnest($3::bigint[], $4::text[], $5::text[]) AS g (subject_id, speaker, lead)\n"
-        "    JOIN sfsync.record AS s ON s.id = g.speaker AND s.org = $1\n"
-        "    LEFT JOIN sfsync.record AS l ON l.id = g.lead AND l.org = $1\n"
-        "    LEFT JOIN sfsync.record AS a ON a.id = s.account_id AND a.org = $1"
+        f"    CROSS JOIN {_looked_up('g.speaker', 'id, entity, account_id, is_deleted, seen_from_ms, fields')} AS s\n"
+        f"    LEFT JOIN {_looked_up('g.lead', 'fields')} AS l ON true\n"
+        f"    LEFT JOIN {_looked_up('s.account_id', 'subject_id')} AS a ON true"
     )
-    return _upsert("person", fixed + values, source, guard="t.sync = 'synced' AND ")
+    return _upsert("person", fixed + values, source)
 
 
 def _companies(columns: Sequence[Column]) -> str:
@@ -87,12 +97,17 @@ def _companies(columns: Sequence[Column]) -> str:
     ]
     source = (
         "unnest($3::bigint[], $4::text[]) AS g (subject_id, speaker)\n"
-        "    JOIN sfsync.record AS s ON s.id = g.speaker AND s.org = $1"
+        f"    CROSS JOIN {_looked_up('g.speaker', 'id, is_deleted, seen_from_ms, fields')} AS s"
     )
-    return _upsert("company", [("salesforce_id", "s.id"), *values], source, guard="")
+    return _upsert("company", [("salesforce_id", "s.id"), *values], source)
 
 
-def _upsert(table: str, values: Sequence[tuple[str, str]], source: str, guard: str) -> str:
+def _looked_up(key: str, columns: str) -> str:
+    """Compose the look-up of one mirror row; OFFSET 0 keeps it one by key, whatever the planner expects."""
+    return f"LATERAL (SELECT {columns} FROM sfsync.record WHERE id = {key} AND org = $1 OFFSET 0)"
+
+
+def _upsert(table: str, values: Sequence[tuple[str, str]], source: str) -> str:
     """Compose insert-or-update that writes only rows that differ, and tells the change feed.
 
     A deleted row keeps the instant of its deletion, however often the deletion is learned again.
@@ -113,30 +128,68 @@ WITH written AS (
             ELSE COALESCE(t.deleted_at, EXCLUDED.deleted_at) END,
         synced_at = now(),
         {(", " + chr(10) + "        ").join(f"{name} = EXCLUDED.{name}" for name in names)}
-    WHERE {guard}({old}) IS DISTINCT FROM ({new})
+    WHERE {_GUARD[table]}({old}) IS DISTINCT FROM ({new})
     RETURNING t.id, xmax = 0 AS created
 ), fed AS (
     INSERT INTO sfsync.change (org, subject, subject_id, action, origin)
     SELECT $1, '{table}', w.id, CASE WHEN w.created THEN 'created' ELSE 'changed' END, $2 FROM written AS w
 )
-SELECT count(*) FROM written
+{_COUNT}
 """
+
+
+def _patched(table: str, columns: Sequence[Column]) -> str:
+    """Compose the statement that puts new values into rows, for records that feed a row all alone.
+
+    It does what projecting such a record anew would do, for the price of what changed.
+    """
+    entities = _SPEAKERS[table]
+    patches = [(f"t.{quote(column.name)}", *_patch(column, entities)) for column in columns]
+    sets = [
+        f"{quote(column.name)} = CASE WHEN {said} THEN {value} ELSE {old} END"
+        for column, (old, said, value) in zip(columns, patches, strict=True)
+    ]
+    differs = [f"({said} AND {old} IS DISTINCT FROM {value})" for old, said, value in patches] or ["false"]
+    return f"""
+WITH written AS (
+    UPDATE crm.{table} AS t SET synced_at = now(),
+        {(", " + chr(10) + "        ").join(sets)}
+    FROM {{source}}
+    WHERE t.id = s.patched_id AND {_GUARD[table]}s.entity IN ({", ".join(f"'{one}'" for one in entities)})
+        AND ({(chr(10) + "        OR ").join(differs)})
+    RETURNING t.id
+), fed AS (
+    INSERT INTO sfsync.change (org, subject, subject_id, action, origin)
+    SELECT $1, '{table}', w.id, 'changed', $2 FROM written AS w
+)
+{_COUNT}
+"""
+
+
+def _patch(column: Column, entities: Sequence[Entity]) -> tuple[str, str]:
+    """Say when a record `s` of the batch speaks of a column, and what."""
+    fields = {column.sources.get(entity) for entity in entities}
+    if len(fields) == 1:
+        field = _literal(column.sources[entities[0]])
+    else:
+        branches = (f" WHEN '{entity}' THEN {_literal(name)}" for entity, name in column.sources.items())
+        field = f"CASE s.entity{''.join(branches)} END"
+    return f"s.over ? {field}", _typed(f"s.over ->> {field}", column)
 
 
 def _merged(table: str, columns: Sequence[Column], structural: Sequence[str]) -> str:
     """Compose the statement that empties merged-away rows: they keep their id and the application's columns."""
     emptied = ["salesforce_id", "deleted_at", *structural, *(quote(column.name) for column in columns)]
-    guard = "t.sync = 'synced' AND " if table == "person" else ""
     return f"""
 WITH written AS (
     UPDATE crm.{table} AS t SET merged_into = m.subject_id, synced_at = now(),
         {", ".join(f"{name} = NULL" for name in emptied)}
     FROM unnest($3::bigint[], $4::bigint[]) AS m (id, subject_id)
-    WHERE t.id = m.id AND {guard}t.merged_into IS DISTINCT FROM m.subject_id
+    WHERE t.id = m.id AND {_GUARD[table]}t.merged_into IS DISTINCT FROM m.subject_id
     RETURNING t.id
 ), fed AS (
     INSERT INTO sfsync.change (org, subject, subject_id, action, origin)
     SELECT $1, '{table}', w.id, 'merged', $2 FROM written AS w
 )
-SELECT count(*) FROM written
+{_COUNT}
 """

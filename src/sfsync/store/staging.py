@@ -19,7 +19,7 @@ COPY_ROWS_MIN = 100
 _COLUMNS = {
     "id": "text",
     "entity": "text",
-    "known": "boolean",
+    "place": "tid",
     "replaced": "boolean",
     "under": "jsonb",
     "over": "jsonb",
@@ -33,20 +33,24 @@ _COLUMNS = {
     "unseen_since_ms": "bigint",
     "turned_ms": "bigint",
     "own_id": "bigint",
+    "patched_id": "bigint",
     "hold": "boolean",
     "master_record_id": "text",
 }
 _ARRAYS = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_COLUMNS.values(), start=3))
 _AS_ARRAYS = f"unnest({_ARRAYS}) AS s ({', '.join(_COLUMNS)})"
 _AS_TABLE = "pg_temp.sfsync_staging AS s"
-_CREATE = (
+# Emptied at each commit; a batch that is bisected stages several times in one transaction.
+_PREPARE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS sfsync_staging ("
     + ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-    + ") ON COMMIT DELETE ROWS"
+    + ") ON COMMIT DELETE ROWS; DELETE FROM pg_temp.sfsync_staging"
 )
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 Row = tuple[object, ...]
+Place = tuple[int, int]
+"""Where a row of the mirror lies (its ctid): good until the end of the transaction that read it."""
 
 
 def encode_fields(fields: object) -> str:
@@ -54,14 +58,19 @@ def encode_fields(fields: object) -> str:
     return _encode(fields).decode()
 
 
-def staging_row(row: MirrorRow, *, was_known: bool, own_id: int | None, hold: bool) -> Row:
-    """Return what is written of *row*, in the order of the staging columns."""
+def staging_row(
+    row: MirrorRow, *, place: Place | None, own_id: int | None, patched_id: int | None, hold: bool
+) -> Row:
+    """Return what is written of *row*, in the order of the staging columns.
+
+    *patched_id* is the person or company that takes the new values as they are; None: it is projected anew.
+    """
     return (
         row.record_id,
-        str(row.entity),
-        was_known,
+        row.entity.value,
+        place,
         row.replaced,
-        encode_fields(row.under) if row.under else "{}",
+        encode_fields(row.under) if row.under else None,
         encode_fields(row.over),
         row.complete,
         row.is_deleted,
@@ -73,27 +82,34 @@ def staging_row(row: MirrorRow, *, was_known: bool, own_id: int | None, hold: bo
         row.unseen_since_ms,
         row.turned_ms,
         own_id,
+        patched_id,
         hold,
         row.master_record_id,
     )
 
 
-async def write_rows(
-    connection: Connection, statements: Sequence[str], rows: Sequence[Row], *leading: object
-) -> None:
-    """Run each of *statements* over *rows*; `{source}` in a statement becomes the batch.
+class Staged:
+    """A batch that statements can read: `{source}` in a statement becomes the batch, under the name `s`."""
 
-    *leading* are the statement's first two parameters.
-    """
+    def __init__(self, connection: Connection, source: str, arrays: Sequence[Sequence[object]]) -> None:
+        self._connection = connection
+        self._source = source
+        self._arrays = arrays
+
+    async def run(self, statement: str, first: object, second: object) -> int:
+        """Run a statement whose first two parameters are given; return the number it answers, or 0."""
+        found = await self._connection.fetchval(
+            statement.replace("{source}", self._source), first, second, *self._arrays
+        )
+        return found or 0
+
+
+async def stage(connection: Connection, rows: Sequence[Row]) -> Staged:
+    """Make *rows* readable for the statements of this transaction, until the next call."""
     if len(rows) < COPY_ROWS_MIN:
-        arrays = [list(column) for column in zip(*rows, strict=True)]
-        for statement in statements:
-            await connection.execute(statement.replace("{source}", _AS_ARRAYS), *leading, *arrays)
-        return
-    await connection.execute(_CREATE)
-    await connection.execute("TRUNCATE pg_temp.sfsync_staging")
+        return Staged(connection, _AS_ARRAYS, [list(column) for column in zip(*rows, strict=True)])
+    await connection.execute(_PREPARE)
     await connection.copy_records_to_table(
         "sfsync_staging", schema_name="pg_temp", records=rows, columns=list(_COLUMNS)
     )
-    for statement in statements:
-        await connection.execute(statement.replace("{source}", _AS_TABLE), *leading)
+    return Staged(connection, _AS_TABLE, ())

@@ -153,7 +153,6 @@ CREATE TABLE sfsync.change (
     origin text COLLATE "C" NOT NULL,
     at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX change_by_subject ON sfsync.change (subject_id, seq);
 
 CREATE TABLE sfsync.request (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

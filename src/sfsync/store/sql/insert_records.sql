@@ -6,7 +6,7 @@ INSERT INTO sfsync.record (
     account_id, converted_contact_id, converted_date, master_record_id
 )
 SELECT
-    $1, s.id, s.entity, s.under || s.over, s.complete, s.is_deleted, s.set_by_read, s.seen_from_ms,
+    $1, s.id, s.entity, COALESCE(s.under || s.over, s.over), s.complete, s.is_deleted, s.set_by_read, s.seen_from_ms,
     s.seen_to_ms, s.last_commit_ms, s.modstamp_ms, s.unseen_since_ms, s.turned_ms, s.own_id, s.own_id,
     CASE WHEN s.hold THEN now() + make_interval(secs => $2) END,
     COALESCE(s.over ->> 'AccountId', s.under ->> 'AccountId'),
@@ -14,4 +14,4 @@ SELECT
     COALESCE(s.over ->> 'ConvertedDate', s.under ->> 'ConvertedDate'),
     s.master_record_id
 FROM {source}
-WHERE NOT s.known
+WHERE s.place IS NULL

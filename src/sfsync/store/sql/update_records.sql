@@ -1,8 +1,14 @@
 -- Write what a batch made of records that the mirror knows. {source} is the batch (see store/staging.py).
 -- $1 text org, $2 float8 seconds that a projection waits for its other half.
 -- The contact that a lead was converted to is permanent: its first value is the edge for ever.
+-- Rows are found by the place where this transaction loaded them: nobody else writes the mirror while it holds the
+-- epoch, and its lock on the table keeps rows from being moved. That halves the cost of a look-up by key.
 UPDATE sfsync.record AS r SET
-    fields = CASE WHEN s.replaced THEN s.over ELSE s.under || r.fields || s.over END,
+    fields = CASE
+        WHEN s.replaced THEN s.over
+        WHEN s.under IS NULL THEN r.fields || s.over
+        ELSE s.under || r.fields || s.over
+    END,
     complete = s.complete,
     is_deleted = s.is_deleted,
     set_by_read = s.set_by_read,
@@ -17,7 +23,7 @@ UPDATE sfsync.record AS r SET
     hold_until = CASE WHEN s.hold THEN now() + make_interval(secs => $2) ELSE r.hold_until END,
     account_id = CASE
         WHEN s.over ? 'AccountId' THEN s.over ->> 'AccountId'
-        WHEN r.fields ? 'AccountId' THEN r.account_id
+        WHEN s.under IS NULL OR r.fields ? 'AccountId' THEN r.account_id
         ELSE s.under ->> 'AccountId'
     END,
     converted_contact_id = COALESCE(
@@ -26,4 +32,4 @@ UPDATE sfsync.record AS r SET
     converted_date = COALESCE(s.over ->> 'ConvertedDate', r.converted_date, s.under ->> 'ConvertedDate'),
     master_record_id = s.master_record_id
 FROM {source}
-WHERE s.known AND r.id = s.id AND r.org = $1
+WHERE r.ctid = s.place AND r.org = $1
