@@ -372,6 +372,15 @@ def test_read_that_finds_no_row_ends_the_mark_and_deletes_nothing(record: Record
     assert (record.causes, record.row.is_deleted, record.row.unseen_since_ms) == (set(), False, ms(71))
 
 
+def test_absence_of_a_clean_record_is_noted_once_the_read_is_late_enough(record: Record) -> None:
+    """An application asked for a record that was purged silently: it must hear "absent", and nothing is deleted."""
+    record.meets(read(0, begun=10))
+    assert record.meets(absent(30)) is Verdict.UNPROVEN
+    assert record.meets(absent(120)) is Verdict.ABSENT
+    assert record.row.unseen_since_ms == ms(120)
+    assert not record.row.is_deleted
+
+
 def test_early_absence_proves_nothing(record: Record) -> None:
     """A record that was just created is not yet there for REST."""
     record.meets(gap(10))

@@ -178,8 +178,8 @@ MUTANTS = (
     ),
     Mutant(
         "an early absence ends a mark",
-        "    if row.mark is None or read.read_from_ms < row.mark.since_ms + clocks.settle_ms:",
-        "    if row.mark is None:",
+        "    if (row.mark or row.known) and read.read_from_ms < since_ms + clocks.settle_ms:",
+        "    if False:",
     ),
     Mutant(
         "an Image does not revive",

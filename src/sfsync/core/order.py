@@ -313,9 +313,11 @@ def _learn_early(row: MirrorRow, read: Snapshot, announced: frozenset[str]) -> V
 
 def _fold_absence(row: MirrorRow, read: Absence, clocks: Clocks) -> Verdict:
     """No row, not even in the recycle bin: that ends a mark, but it proves no deletion."""
-    if row.mark is None or read.read_from_ms < row.mark.since_ms + clocks.settle_ms:
+    since_ms = row.mark.since_ms if row.mark else row.seen_to_ms
+    if (row.mark or row.known) and read.read_from_ms < since_ms + clocks.settle_ms:
         return Verdict.UNPROVEN
-    _clear_mark(row)
+    if row.mark:
+        _clear_mark(row)
     if row.known:
         row.unseen_since_ms = read.read_from_ms
         row.changed = True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from ..errors import SchemaError, StoreError, StoreUnavailableError
+from ..errors import ConfigError, SchemaError, StoreError, StoreUnavailableError
 from .sql import Schemas, load
 
 if TYPE_CHECKING:
@@ -30,23 +30,31 @@ else:
 _RETRYABLE_CLASSES = ("08", "53", "57")
 _RETRYABLE_CODES = frozenset({"25006", "40001", "40P01", "55P03", "58030", "25P03", "XX000"})
 _SCHEMA_CODES = frozenset({"42703", "42804", "42P01", "42501", "42883", "3F000", "3D000", "42704", "22P05"})
-_AWAY_BY_STATE_PREFIX = "28"
+_REFUSED_CLASS = "28"
 SERVER_VERSION_MIN = 15
 
 
-def store_error(error: BaseException) -> StoreError | None:
+def store_error(error: BaseException) -> StoreError | ConfigError | None:
     """Return our error for one of the driver's; None when *error* is not about Postgres."""
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return ConfigError(
+            "store.dsn cannot be used as written: check host, port and sslmode;"
+            " sslmode=verify-full also needs sslrootcert=/path/to/ca.pem"
+        )
     if isinstance(error, asyncpg.PostgresError):
-        code = error.sqlstate or ""
-        text = f"Postgres answered SQLSTATE {code} ({type(error).__name__})"
-        if code[:2] in _RETRYABLE_CLASSES or code in _RETRYABLE_CODES:
-            return StoreUnavailableError(text, sqlstate=code)
-        if code in _SCHEMA_CODES or code.startswith(_AWAY_BY_STATE_PREFIX):
-            return SchemaError(text + _missing(error), sqlstate=code)
-        return StoreError(text + _missing(error), sqlstate=code)
+        return _answered(error)
     if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError):
         return StoreUnavailableError(f"the connection to Postgres failed ({type(error).__name__})")
     return None
+
+
+def _answered(error: asyncpg.PostgresError) -> StoreError:
+    code = error.sqlstate or ""
+    text = f"Postgres answered SQLSTATE {code} ({type(error).__name__})"
+    if code[:2] in _RETRYABLE_CLASSES or code in _RETRYABLE_CODES:
+        return StoreUnavailableError(text, sqlstate=code)
+    kind = SchemaError if code in _SCHEMA_CODES or code.startswith(_REFUSED_CLASS) else StoreError
+    return kind(text + _missing(error), sqlstate=code)
 
 
 def _missing(error: asyncpg.PostgresError) -> str:
