@@ -36,7 +36,7 @@ from .errors import (
     SfsyncError,
     StoreUnavailableError,
 )
-from .log import describe_error
+from .log import configure_logging, describe_error
 from .salesforce.connection import Connection, LinkTimings, open_connection
 from .salesforce.reply import CometdTimings
 from .salesforce.rest import Rest
@@ -48,7 +48,7 @@ from .store.migrate import migrate
 from .sync.health import Health
 from .sync.metrics import Metrics
 from .sync.options import SyncOptions
-from .sync.outages import Outage
+from .sync.outages import Outage, Outages
 from .sync.pipeline import Pipeline
 
 _log = structlog.get_logger()
@@ -124,6 +124,7 @@ class Daemon:
         self._has_worked = False
         self.metrics = Metrics()
         self.health = Health(*CLAIMS)
+        self._outages = Outages(self.metrics)
 
     # Signals -----------------------------------------------------------------------------------------
 
@@ -158,9 +159,21 @@ class Daemon:
             for name in type(settings).model_fields
             if getattr(settings, name) != getattr(self._settings, name)
         ]
+        restart = self._needs_restart(settings)
         self._settings, self._options = settings, sync_options(settings)
-        _log.info("daemon.config.reloaded", changed=changed)
+        configure_logging(level=settings.log.level, pretty=settings.log.pretty)
+        _log.info("daemon.config.reloaded", changed=changed, restart=restart)
         self._reload.set()
+
+    def _needs_restart(self, settings: Settings) -> list[str]:
+        """Name the changed settings that only a new process can follow: where it listens, and which store it has."""
+        new, old = settings.store, self._settings.store
+        changed = {
+            "store.dsn": new.dsn != old.dsn,
+            "store.embedded_dir": new.embedded_dir != old.embedded_dir,
+            "console": settings.console != self._settings.console,
+        }
+        return [name for name, is_changed in changed.items() if is_changed]
 
     def _on_stop(self, number: signal.Signals) -> None:
         _log.info("daemon.signal.received", signal=number.name)
@@ -205,14 +218,11 @@ class Daemon:
 
     async def _live(self) -> None:
         """Keep a pipeline running through outages and reloads."""
-        outage = Outage(
-            "pipeline",
-            self.metrics,
-            wait_s_max=self._options.backoff_s_max,
-            auth_wait_s=self._options.auth_retry_s,
+        outage = self._outages.named(
+            "pipeline", wait_s_max=self._options.backoff_s_max, auth_wait_s=self._options.auth_retry_s
         )
         while True:
-            wait_s = 0.0
+            wait_s, began = 0.0, time.monotonic()
             try:
                 await self._one_life_or_reload(outage)
             except* (StoreUnavailableError, SalesforceError) as group:
@@ -221,6 +231,8 @@ class Daemon:
                     raise ConfigError(f"Salesforce refuses the credentials: {error}") from error
                 for claim in CLAIMS:
                     self.health.set(claim, ok=False, detail=type(error).__name__)
+                if time.monotonic() - began > self._options.backoff_s_max:
+                    outage.ended()
                 wait_s = outage.failed(error)
             except* FencedError:
                 _log.error("leadership.lost")
@@ -255,13 +267,13 @@ class Daemon:
             self.health.set("salesforce", ok=True)
             await migrate(database)
             await bind_org(database, connection.org_id)
+            outage.back()
             async with lead(database, connection.org_id) as leadership:
                 self.health.set("leadership", ok=True)
                 chosen = load_mapping(self._settings.mapping)
                 mapping = await bind_mapping(Rest(connection), chosen)
                 await ensure_columns(database, mapping)
                 self._has_worked = True
-                outage.ended()
                 await Pipeline(
                     connection=connection,
                     database=database,
@@ -270,6 +282,7 @@ class Daemon:
                     options=self._options,
                     metrics=self.metrics,
                     health=self.health,
+                    outages=self._outages,
                     sweep_wanted=self._sweep_wanted,
                     verify_wanted=self._verify_wanted,
                     describe=lambda: bind_mapping(Rest(connection), chosen),

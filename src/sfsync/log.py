@@ -47,7 +47,7 @@ EVENTS: Mapping[str, EventSpec] = {
     ),
     "daemon.signal.received": _spec("info", "signal", "An operator's signal arrived."),
     "daemon.config.reloaded": _spec(
-        "info", "changed", "SIGHUP: the configuration was read again and is in force."
+        "info", "changed restart", "SIGHUP: the configuration is in force, but for what `restart` names."
     ),
     "daemon.config.refused": _spec(
         "error", "error", "SIGHUP: the new configuration is faulty; the old one stays."

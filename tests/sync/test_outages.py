@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from sfsync.errors import AuthError, LimitError, UnavailableError
 from sfsync.sync.metrics import Metrics
-from sfsync.sync.outages import Outage
+from sfsync.sync.outages import Outage, Outages
 
 
 def outage(metrics: Metrics) -> Outage:
@@ -45,6 +45,27 @@ def test_first_refusal_after_a_network_outage_is_tried_again_soon() -> None:
     away = outage(Metrics())
     away.failed(UnavailableError("cut"))
     assert away.failed(AuthError("expired")) < 60
+
+
+def test_thing_that_is_back_for_a_moment_does_not_shorten_the_waits() -> None:
+    """A session that opens and dies at once would otherwise be a hot loop with a clean conscience."""
+    metrics = Metrics()
+    away = outage(metrics)
+    for _ in range(12):
+        away.failed(UnavailableError("cut"))
+        away.back()
+        assert gauge(metrics) == 0
+    assert max(away.failed(UnavailableError("cut")) for _ in range(30)) > 5
+
+
+def test_outage_outlives_the_pipeline_that_met_it() -> None:
+    """Its end must be told by whoever brings the thing back."""
+    metrics = Metrics()
+    outages = Outages(metrics)
+    outages.named("stream", wait_s_max=60, auth_wait_s=900).failed(UnavailableError("cut"))
+    with capture_logs() as logs:
+        outages.named("stream", wait_s_max=60, auth_wait_s=900).back()
+    assert [entry["event"] for entry in logs] == ["outage.ended"]
 
 
 def test_limit_waits_as_long_as_it_says() -> None:

@@ -36,6 +36,7 @@ async def ensure_columns(database: Database, mapping: BoundMapping) -> None:
             database.schemas.rename(
                 "CREATE OR REPLACE VIEW crm.active_person AS"
                 " SELECT p.* FROM crm.person AS p WHERE p.merged_into IS NULL AND p.deleted_at IS NULL"
+                " AND p.org = (SELECT o.id FROM sfsync.org AS o WHERE o.is_bound)"
             )
         )
 

@@ -53,8 +53,8 @@ class Outage:
             return max(wait_s, min(error.retry_after_s, self._wait_s_max))
         return wait_s
 
-    def ended(self) -> None:
-        """Note that it is back."""
+    def back(self) -> None:
+        """Announce that it is back; whether for good is not known yet, so waits go on growing."""
         if self._began_at is not None:
             _log.info(
                 "outage.ended",
@@ -63,4 +63,23 @@ class Outage:
                 attempts=self._attempts,
             )
             self._metrics.outage.labels(self._name).set(0)
-        self._began_at, self._attempts, self._refusals = None, 0, 0
+            self._began_at = None
+
+    def ended(self) -> None:
+        """Note that it is back and works; the next outage begins with short waits."""
+        self.back()
+        self._attempts = self._refusals = 0
+
+
+class Outages:
+    """The outages of one process, by name: a pipeline that begins anew goes on with those that are open."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._named: dict[str, Outage] = {}
+
+    def named(self, name: str, *, wait_s_max: float, auth_wait_s: float) -> Outage:
+        """Return the outage of this name."""
+        if name not in self._named:
+            self._named[name] = Outage(name, self._metrics, wait_s_max=wait_s_max, auth_wait_s=auth_wait_s)
+        return self._named[name]

@@ -22,6 +22,7 @@ from ..store.leadership import Leadership
 from .health import Health
 from .metrics import Metrics
 from .options import SyncOptions
+from .outages import Outages
 from .refetch import Refetcher
 from .requests import Requests
 from .subscription import Subscription
@@ -45,6 +46,7 @@ class Pipeline:
     options: SyncOptions
     metrics: Metrics
     health: Health
+    outages: Outages
     sweep_wanted: asyncio.Event
     verify_wanted: asyncio.Event
     describe: Callable[[], Awaitable[BoundMapping]]
@@ -70,6 +72,7 @@ class Pipeline:
             options=self.options,
             metrics=self.metrics,
             health=self.health,
+            outages=self.outages,
             describe=self.describe,
         )
         subscription, refetcher = Subscription(work), Refetcher(work)

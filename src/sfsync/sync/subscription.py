@@ -116,6 +116,7 @@ class Subscription:
             self._work.writer.stream.is_open = True
             self._work.writer.stream.confirmed.set()
             self._work.health.set("stream", ok=True)
+            outage.back()
             _log.info(
                 "stream.subscription.opened",
                 channel=self._work.options.channel,

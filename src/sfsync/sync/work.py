@@ -13,7 +13,7 @@ from ..store.database import Database
 from .health import Health
 from .metrics import Metrics
 from .options import SyncOptions
-from .outages import Outage
+from .outages import Outage, Outages
 from .writer import Writer
 
 
@@ -28,6 +28,7 @@ class Work:
     options: SyncOptions
     metrics: Metrics
     health: Health
+    outages: Outages
     describe: Callable[[], Awaitable[BoundMapping]]
 
     async def refuse_stale_mapping(self) -> None:
@@ -46,9 +47,9 @@ class Work:
         return Rest(self.connection)
 
     def outage(self, name: str) -> Outage:
-        """Return the announcer of an outage of this name."""
-        return Outage(
-            name, self.metrics, wait_s_max=self.options.backoff_s_max, auth_wait_s=self.options.auth_retry_s
+        """Return the outage of this name; it outlives this pipeline."""
+        return self.outages.named(
+            name, wait_s_max=self.options.backoff_s_max, auth_wait_s=self.options.auth_retry_s
         )
 
     async def org_time_ms(self) -> int:
