@@ -8,8 +8,9 @@ in epoch milliseconds, comparable only to about a second.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from .events import Value
 from .ids import Entity, RecordId
@@ -34,8 +35,7 @@ class Cause(StrEnum):
     REQUESTED = "requested"
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(msgspec.Struct, frozen=True):
     """Some fields of a record changed; fields that are not named did not."""
 
     entity: Entity
@@ -44,8 +44,7 @@ class Patch:
     fields: Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """All fields that CDC announces, from a CREATE or UNDELETE; a mapped one that is absent is null."""
 
     entity: Entity
@@ -54,8 +53,7 @@ class Image:
     fields: Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(msgspec.Struct, frozen=True):
     """The record was deleted; whether by a merge an event never says."""
 
     entity: Entity
@@ -63,8 +61,7 @@ class Tombstone:
     commit_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """All mapped and structural fields of one record, as read.
 
     `read_from_ms` (T_lo) is not later than the content, `read_to_ms` (T_hi) not earlier.
@@ -81,8 +78,7 @@ class Snapshot:
     read_to_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Absence:
+class Absence(msgspec.Struct, frozen=True):
     """A read that includes the recycle bin found no such record: purged, or hidden from this user."""
 
     entity: Entity
@@ -91,8 +87,7 @@ class Absence:
     read_to_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refetch:
+class Refetch(msgspec.Struct, frozen=True):
     """Read this record again: something about it is known, but not what."""
 
     entity: Entity
@@ -101,8 +96,7 @@ class Refetch:
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class Resweep:
+class Resweep(msgspec.Struct, frozen=True):
     """Read this entity again: from its watermark, or `in_full` when even unstamped values may differ."""
 
     entity: Entity
