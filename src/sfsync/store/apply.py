@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from ..core.commands import Absence, Cause, Command, Resweep, Snapshot
+from ..core.commands import Cause, Command, Resweep, Snapshot
 from ..core.events import Position
 from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
@@ -287,17 +287,12 @@ class Applier:
         outcome: Outcome,
     ) -> None:
         upserts, ended = [], []
-        attempted = (
-            {c.record_id for c in batch.commands if isinstance(c, Snapshot | Absence)}
-            if batch.refetched
-            else set()
-        )
         for record in records:
             row = record.row
             if row.mark is None and row.marked:
                 ended.append(row.record_id)
-            elif row.mark is not None and (row.marked or row.record_id in attempted):
-                schedule(row.mark, self._clocks, batch.heard_ms, attempted=row.record_id in attempted)
+            elif row.mark is not None and (row.marked or batch.refetched):
+                schedule(row.mark, self._clocks, batch.heard_ms, attempted=batch.refetched)
                 upserts.append(_mark_row(row, row.mark))
         if upserts:
             arrays = [list(column) for column in zip(*upserts, strict=True)]

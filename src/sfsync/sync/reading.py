@@ -1,11 +1,12 @@
 """Turn a page that was read into commands, and keep the rows that cannot be read as dead letters.
 
-Why: one unreadable row must not fail a page of two thousand, and must not be forgotten either.
+Why: one unreadable row must not fail a page of two thousand, and must not be forgotten either: it is dirty, so it
+is read again, with growing waits, until it can be read.
 """
 
 from __future__ import annotations
 
-from ..core.commands import Snapshot
+from ..core.commands import Cause, Refetch, Snapshot
 from ..core.decide import snapshot
 from ..core.ids import RecordId, record_id
 from ..core.mapping import EntityPlan
@@ -20,15 +21,18 @@ def selection(plan: EntityPlan) -> Selection:
     return Selection(plan.entity.value, plan.select)
 
 
-def read_commands(page: Page, plan: EntityPlan) -> tuple[list[Snapshot], list[DeadLetter]]:
-    """Return a page's records as commands, and dead letters for those that cannot be read."""
-    commands: list[Snapshot] = []
+def read_commands(page: Page, plan: EntityPlan) -> tuple[list[Snapshot | Refetch], list[DeadLetter]]:
+    """Return a page's records as commands; those that cannot be read are dead letters and asked for again."""
+    commands: list[Snapshot | Refetch] = []
     letters: list[DeadLetter] = []
     for row in page.records:
         try:
             commands.append(snapshot(row, plan, read_from_ms=page.read_from_ms, read_to_ms=page.read_to_ms))
         except DecodeError as error:
-            letters.append(DeadLetter(str(error), plan.entity.value, _id_of(row)))
+            unreadable = _id_of(row)
+            letters.append(DeadLetter(str(error), plan.entity.value, unreadable))
+            if unreadable is not None:
+                commands.append(Refetch(plan.entity, unreadable, page.read_to_ms, Cause.MALFORMED))
     return commands, letters
 
 

@@ -8,7 +8,6 @@ end is tried again with growing waits. Everything goes to `queryAll`, which alon
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
 
 import structlog
@@ -16,7 +15,7 @@ import structlog
 from ..core.commands import Absence
 from ..core.ids import Entity, RecordId
 from ..core.order import Verdict
-from ..errors import SalesforceError
+from ..errors import QueryError, SalesforceError
 from ..salesforce.rest import READ_IDS_MAX
 from ..store.apply import Batch, Outcome
 from .reading import read_commands, selection
@@ -45,14 +44,25 @@ class Refetcher:
                 await asyncio.sleep(outage.failed(error))
 
     async def _read_due(self) -> None:
+        """Read what is due. Raises, at the end, what kept one entity from being read; the others were."""
         now_ms = await self._work.org_time_ms()
-        due: defaultdict[Entity, list[RecordId]] = defaultdict(list)
-        for row in await self._work.database.fetch("load_dirty_due", self._work.org, now_ms, _DUE_MAX):
-            due[Entity(row["entity"])].append(RecordId(row["record_id"]))
+        refused: QueryError | None = None
+        for entity in Entity:
+            try:
+                await self._read_due_of(entity, now_ms)
+            except QueryError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+    async def _read_due_of(self, entity: Entity, now_ms: int) -> None:
+        rows = await self._work.database.fetch(
+            "load_dirty_due", self._work.org, str(entity), now_ms, _DUE_MAX
+        )
+        ids = [RecordId(row["record_id"]) for row in rows]
         size = min(self._work.options.refetch_batch, READ_IDS_MAX)
-        for entity, ids in due.items():
-            for start in range(0, len(ids), size):
-                await self.read(entity, ids[start : start + size])
+        for start in range(0, len(ids), size):
+            await self.read(entity, ids[start : start + size])
 
     async def read(self, entity: Entity, ids: Sequence[RecordId]) -> Outcome:
         """Read these records now and apply what was found, absences included."""
@@ -81,7 +91,7 @@ class Refetcher:
             "refetch.completed",
             entity=str(entity),
             requested=len(ids),
-            read=len(commands),
+            read=len(page.records),
             settled=outcome.verdicts[Verdict.SETTLED] + outcome.verdicts[Verdict.REPAIRED],
             absent=len(absences),
             api_calls=1,
