@@ -13,7 +13,7 @@ is as good as any other and is taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -23,7 +23,6 @@ from .commands import (
     Command,
     Image,
     Patch,
-    RecordCommand,
     Refetch,
     Resweep,
     Snapshot,
@@ -46,6 +45,8 @@ from .values import TYPES, Reader
 Plans = Mapping[Entity, EntityPlan]
 
 _ENTITIES: Mapping[str, Entity] = {entity.value: entity for entity in Entity}
+# An enum's member is a slow look-up in Python 3.11.
+_UPDATE, _DELETE = ChangeType.UPDATE, ChangeType.DELETE
 _read_instant = TYPES["datetime"].read
 
 
@@ -58,7 +59,7 @@ def decide(event: Event, plans: Plans) -> list[Command]:
     plan = plans.get(entity) if entity is not None else None
     if plan is None:
         return []
-    return list(_commands(event, plan))
+    return _commands(event, plan)
 
 
 def snapshot(row: Mapping[str, Any], plan: EntityPlan, *, read_from_ms: int, read_to_ms: int) -> Snapshot:
@@ -84,21 +85,19 @@ def snapshot(row: Mapping[str, Any], plan: EntityPlan, *, read_from_ms: int, rea
         raise DecodeError(_row_fault(row, plan)) from None
 
 
-def _commands(event: Event, plan: EntityPlan) -> Iterator[Command]:
+def _commands(event: Event, plan: EntityPlan) -> list[Command]:
     entity = plan.entity
     match event:
         case ChangeEvent():
-            yield from _change(event, plan)
+            return _change(event, plan)
         case GapEvent(header):
-            for record in header.record_ids:
-                yield Refetch(entity, record, header.commit_ms, Cause.GAP)
+            return [Refetch(entity, record, header.commit_ms, Cause.GAP) for record in header.record_ids]
         case OverflowEvent(header):
-            yield Resweep(entity, header.commit_ms, "overflow")
+            return [Resweep(entity, header.commit_ms, "overflow")]
         case WildcardEvent(header):
-            yield Resweep(entity, header.commit_ms, "wildcard", in_full=True)
+            return [Resweep(entity, header.commit_ms, "wildcard", in_full=True)]
         case MalformedEvent(record_ids=ids, commit_ms=commit_ms):
-            for record in ids:
-                yield Refetch(entity, record, commit_ms, Cause.MALFORMED)
+            return [Refetch(entity, record, commit_ms, Cause.MALFORMED) for record in ids]
         case _:
             assert_never(event)
 
@@ -108,27 +107,28 @@ def _entity(event: Event) -> Entity | None:
     return _ENTITIES.get(name) if name is not None else None
 
 
-def _change(event: ChangeEvent, plan: EntityPlan) -> Iterator[RecordCommand]:
+def _change(event: ChangeEvent, plan: EntityPlan) -> list[Command]:
     header = event.header
-    commit_ms = header.commit_ms
-    if header.change_type is ChangeType.DELETE:
+    entity, commit_ms = plan.entity, header.commit_ms
+    commands: list[Command] = []
+    if header.change_type is _DELETE:
         for record in header.record_ids:
-            yield Tombstone(plan.entity, record, commit_ms)
-            yield Refetch(plan.entity, record, commit_ms, Cause.DELETE)
-        return
+            commands.append(Tombstone(entity, record, commit_ms))
+            commands.append(Refetch(entity, record, commit_ms, Cause.DELETE))
+        return commands
     fields, causes = _read_body(event, plan)
-    kind = Patch if header.change_type is ChangeType.UPDATE else Image
+    kind = Patch if header.change_type is _UPDATE else Image
     for record in header.record_ids:
         if fields:
-            yield kind(plan.entity, record, commit_ms, fields)
-        for cause in causes:
-            yield Refetch(plan.entity, record, commit_ms, cause)
+            commands.append(kind(entity, record, commit_ms, fields))
+        commands += [Refetch(entity, record, commit_ms, cause) for cause in causes]
+    return commands
 
 
 def _read_body(event: ChangeEvent, plan: EntityPlan) -> tuple[dict[str, Value], list[Cause]]:
     """Return the planned fields in their one spelling, and why the record must be read besides."""
     said, missing = _by_component(event, plan) if plan.components else (event.fields, event.missing)
-    is_image = event.header.change_type is not ChangeType.UPDATE
+    is_image = event.header.change_type is not _UPDATE
     fields: dict[str, Value] = dict.fromkeys(plan.announced) if is_image else {}
     causes = [Cause.UNANNOUNCED] if is_image and plan.unannounced else []
     lacking = [name for name in missing if name in plan.readers] if missing else []
