@@ -32,6 +32,9 @@ _RETRYABLE_CODES = frozenset({"25006", "40001", "40P01", "55P03", "58030", "25P0
 _SCHEMA_CODES = frozenset({"42703", "42804", "42P01", "42501", "42883", "3F000", "3D000", "42704", "22P05"})
 _REFUSED_CLASS = "28"
 SERVER_VERSION_MIN = 15
+# The driver calls it an internal error when the server hangs up at a moment that it did not foresee.
+_CONNECTION_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_DRIVER_ERRORS = (asyncpg.PostgresError, *_CONNECTION_ERRORS)
 
 
 def store_error(error: BaseException) -> StoreError | ConfigError | None:
@@ -43,7 +46,7 @@ def store_error(error: BaseException) -> StoreError | ConfigError | None:
         )
     if isinstance(error, asyncpg.PostgresError):
         return _answered(error)
-    if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError):
+    if isinstance(error, _CONNECTION_ERRORS):
         return StoreUnavailableError(f"the connection to Postgres failed ({type(error).__name__})")
     return None
 
@@ -71,7 +74,7 @@ def store_errors() -> Iterator[None]:
     """Translate the driver's errors into ours; the only place that reads SQLSTATEs."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except _DRIVER_ERRORS as error:
         translated = store_error(error)
         if translated is None:
             raise
