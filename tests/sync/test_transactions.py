@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sfsync.core.events import ChangeEvent, ChangeType, Header, MalformedEvent, Position
-from sfsync.sync.transactions import Received, TransactionBuffer
+from sfsync.sync.transactions import TAIL_BYTES_MAX, Received, TransactionBuffer
 
 _numbers = count(1)
 
@@ -17,6 +18,10 @@ _numbers = count(1)
 def event(key: str) -> Received:
     position = Position(str(next(_numbers)).encode())
     return Received(position, ChangeEvent(Header("Lead", (), ChangeType.UPDATE, key, 1, 0), {}), [])
+
+
+def large(key: str, size: int) -> Received:
+    return replace(event(key), size=size)
 
 
 def malformed() -> Received:
@@ -57,6 +62,19 @@ def test_malformed_event_belongs_to_no_transaction() -> None:
     """It must neither hold its neighbours back nor be held for a key it does not have."""
     buffer = TransactionBuffer()
     assert keys(buffer.add([event("a"), malformed(), malformed()])[0]) == ["a", None]
+
+
+def test_transaction_beyond_all_memory_comes_in_parts() -> None:
+    """A tail is held for as long as events of its key come, and nothing says how large they may be together."""
+    buffer = TransactionBuffer()
+    buffer.add([large("a", TAIL_BYTES_MAX - 1)])
+    assert not buffer.is_full
+    buffer.add([large("a", 1)])
+    assert buffer.is_full
+    assert keys(buffer.cut()) == ["a", "a"]
+    assert not buffer.is_full
+    buffer.add([large("a", TAIL_BYTES_MAX), event("b")])
+    assert not buffer.is_full, "what was given out takes no room"
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=5), max_size=8))

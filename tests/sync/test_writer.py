@@ -43,7 +43,9 @@ async def begin(store: Store, **options: int) -> Writer:
     return writer
 
 
-def delivery(writer: Writer, position: bytes, *commands: Command, events: int = 1) -> Delivery:
+def delivery(
+    writer: Writer, position: bytes, *commands: Command, events: int = 1, size: int = 100
+) -> Delivery:
     return Delivery(
         session=writer.stream.session,
         position=Position(position),
@@ -51,6 +53,7 @@ def delivery(writer: Writer, position: bytes, *commands: Command, events: int = 
         commands=list(commands),
         heard_ms=at(10),
         commit_ms=at(10),
+        size=size,
     )
 
 
@@ -125,6 +128,33 @@ async def test_full_queue_makes_the_stream_wait_and_drops_nothing(store: Store) 
         await waiting
         await until_committed(store, b"2")
     assert [row["last_name"] for row in await store.people()] == ["B"]
+
+
+async def test_queue_is_bounded_in_bytes_too(store: Store) -> None:
+    """Twenty thousand events of a megabyte would be the end of the process."""
+    writer = await begin(store, queue_bytes_max=1000)
+    await writer.deliver(delivery(writer, b"1", image(CONTACT, 1, LastName="A"), size=5000))
+    waiting = asyncio.create_task(writer.deliver(delivery(writer, b"2", patch(CONTACT, 5, LastName="B"))))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(waiting), 0.05)
+    async with running(writer):
+        await waiting
+        await until_committed(store, b"2")
+    assert [row["last_name"] for row in await store.people()] == ["B"]
+
+
+async def test_batch_is_bounded_in_bytes_but_never_empty(store: Store) -> None:
+    """A batch is in memory several times while it is written; a delivery too large for one is one by itself."""
+    writer = await begin(store, batch_bytes_max=1000)
+    sizes = [600, 400, 1, 5000, 7]
+    for number, size in enumerate(sizes):
+        await writer.deliver(delivery(writer, str(number).encode(), size=size))
+    taken = []
+    while batch := writer._take():
+        taken.append([one.size for one in batch])
+    assert taken == [[600, 400], [1], [5000], [7]]
+    assert writer.queued_events == 0
+    await writer.deliver(delivery(writer, b"9", size=10**9))
 
 
 async def test_read_gets_its_outcome(store: Store) -> None:

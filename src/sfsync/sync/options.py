@@ -25,6 +25,9 @@ class SyncOptions:
     other_half_wait_s: float = 5.0
     queue_events_max: int = 20_000
     batch_events_max: int = 5_000
+    # Not settings: they follow from the memory that we promise to stay within.
+    queue_bytes_max: int = 24 * 1024 * 1024
+    batch_bytes_max: int = 8 * 1024 * 1024
     backoff_s_max: float = 60.0
     auth_retry_s: float = 900.0
     change_retention_days: int = 30

@@ -139,7 +139,7 @@ class Subscription:
             _log.error(
                 "stream.event.parked", entity=event.entity, reason=event.reason, position=raw.position.hex()
             )
-            return Received(raw.position, event, decide(event, self._work.mapping.plans))
+            return self._received(raw, event)
         header = event.header
         key = (header.transaction_key, header.sequence_number, header.entity, hash(header.record_ids))
         if key in seen:
@@ -148,7 +148,10 @@ class Subscription:
         seen[key] = None
         if len(seen) > _SEEN_MAX:
             seen.popitem(last=False)
-        return Received(raw.position, event, decide(event, self._work.mapping.plans))
+        return self._received(raw, event)
+
+    def _received(self, raw: RawEvent, event: Event) -> Received:
+        return Received(raw.position, event, decide(event, self._work.mapping.plans), len(raw.payload))
 
     async def deliver(self, number: int, session: CometdSession, events: Sequence[Received]) -> None:
         """Hand finished transactions to the writer, within the time that Salesforce gives us."""
@@ -237,7 +240,7 @@ class _Session:
         finished, split = self._buffer.add(received)
         if split is not None:
             self._subscription.note_split(split)
-        if self._subscription.hold_s == 0:
+        if self._subscription.hold_s == 0 or self._buffer.is_full:
             finished += self._buffer.cut()
         await self._deliver(finished)
 
@@ -259,6 +262,7 @@ def _delivery(number: int, events: Sequence[Received], date_ms: int) -> Delivery
         heard_ms=max([date_ms, *commits]),
         commit_ms=max(commits, default=None),
         skipped=sum(not received.commands for received in events),
+        size=sum(received.size for received in events),
         dead_letters=[
             _dead_letter(r.event, r.position) for r in events if isinstance(r.event, MalformedEvent)
         ],

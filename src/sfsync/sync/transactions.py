@@ -16,15 +16,19 @@ from ..core.events import Event, MalformedEvent, Position
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One event of the stream, decided: where it stands, what it says, and what must become true."""
+    """One event of the stream, decided: where it stands, what it says, what must become true; its size in bytes."""
 
     position: Position
     event: Event
     commands: list[Command]
+    size: int = 0
 
     @property
     def transaction_key(self) -> str | None:
         return None if isinstance(self.event, MalformedEvent) else self.event.header.transaction_key
+
+
+TAIL_BYTES_MAX = 8 * 1024 * 1024
 
 
 class TransactionBuffer:
@@ -32,12 +36,18 @@ class TransactionBuffer:
 
     def __init__(self) -> None:
         self._tail: list[Received] = []
+        self._tail_bytes = 0
         self._cut_key: str | None = None
 
     @property
     def holds(self) -> bool:
         """Whether a tail waits."""
         return bool(self._tail)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the tail must be cut: a transaction may be larger than all the memory we allow ourselves."""
+        return self._tail_bytes >= TAIL_BYTES_MAX
 
     def add(self, received: Iterable[Received]) -> tuple[list[Received], str | None]:
         """Take events in stream order; return those of finished transactions.
@@ -50,15 +60,16 @@ class TransactionBuffer:
             key = one.transaction_key
             if self._tail and (key is None or key != self._tail[-1].transaction_key):
                 finished += self._tail
-                self._tail = []
+                self._tail, self._tail_bytes = [], 0
             if key is not None and key == self._cut_key:
                 split = key
             self._cut_key = None
             self._tail.append(one)
+            self._tail_bytes += one.size
         return finished, split
 
     def cut(self) -> list[Received]:
         """Give out the tail although its transaction may go on."""
-        tail, self._tail = self._tail, []
+        tail, self._tail, self._tail_bytes = self._tail, [], 0
         self._cut_key = tail[-1].transaction_key if tail else None
         return tail

@@ -31,7 +31,10 @@ _RELEASE_EVERY_S = 1.0
 
 @dataclass(slots=True)
 class Delivery:
-    """Finished transactions of one session of the stream; `position` is that of the last event."""
+    """Finished transactions of one session of the stream; `position` is that of the last event.
+
+    `size` is what the events took on the wire, in bytes, which is about what their commands take here.
+    """
 
     session: int
     position: Position
@@ -40,6 +43,7 @@ class Delivery:
     heard_ms: int
     commit_ms: int | None
     skipped: int = 0
+    size: int = 0
     dead_letters: list[DeadLetter] = field(default_factory=list)
     arrived_s: float = field(default_factory=time.time)
 
@@ -70,6 +74,7 @@ class Writer:
         self._deliveries: deque[Delivery] = deque()
         self._reads: deque[tuple[Batch, asyncio.Future[Outcome]]] = deque()
         self._queued_events = 0
+        self._queued_bytes = 0
         self._work = asyncio.Event()
         self._room = asyncio.Condition()
         self._applying = asyncio.Lock()
@@ -81,8 +86,7 @@ class Writer:
     async def begin_session(self) -> Position | None:
         """Open a new session of the stream: forget what the old one queued, and return the committed position."""
         async with self._applying:
-            self._deliveries.clear()
-            self._queued_events = 0
+            self._forget_deliveries()
             position, commit_ms = await self._load_position()
             self.stream.session += 1
             self.stream.position, self.stream.error, self.stream.is_open = position, None, False
@@ -110,20 +114,22 @@ class Writer:
         Raises the error that ended the session, if it has ended.
         """
         async with self._room:
-            await self._room.wait_for(
-                lambda: (
-                    self.stream.error is not None
-                    or self._queued_events == 0
-                    or self._queued_events + delivery.events <= self._options.queue_events_max
-                )
-            )
+            await self._room.wait_for(lambda: self.stream.error is not None or self._has_room(delivery))
         if self.stream.error is not None:
             raise self.stream.error
         if delivery.session == self.stream.session:
             self._deliveries.append(delivery)
             self._queued_events += delivery.events
+            self._queued_bytes += delivery.size
             self._metrics.queue_events.set(self._queued_events)
             self._work.set()
+
+    def _has_room(self, delivery: Delivery) -> bool:
+        """Tell whether a delivery may be queued; one that is too large for the queue may when it is empty."""
+        return not self._deliveries or (
+            self._queued_events + delivery.events <= self._options.queue_events_max
+            and self._queued_bytes + delivery.size <= self._options.queue_bytes_max
+        )
 
     async def submit(self, batch: Batch) -> Outcome:
         """Queue a batch of reads and wait until it is committed. Raises what `Applier.apply` raises."""
@@ -184,14 +190,17 @@ class Writer:
     def _take(self) -> list[Delivery]:
         """Take what is there, up to one transaction's worth."""
         taken: list[Delivery] = []
-        events = 0
-        while self._deliveries and (
-            not taken or events + self._deliveries[0].events <= self._options.batch_events_max
-        ):
-            delivery = self._deliveries.popleft()
-            events += delivery.events
-            taken.append(delivery)
-        self._queued_events -= events
+        events = size = 0
+        while self._deliveries:
+            following = self._deliveries[0]
+            events += following.events
+            size += following.size
+            is_much = events > self._options.batch_events_max or size > self._options.batch_bytes_max
+            if taken and is_much:
+                break
+            taken.append(self._deliveries.popleft())
+            self._queued_events -= following.events
+            self._queued_bytes -= following.size
         self._metrics.queue_events.set(self._queued_events)
         return taken
 
@@ -236,10 +245,13 @@ class Writer:
         if moved != "UPDATE 1":
             raise PositionError("the stored position is not where this session left it")
 
+    def _forget_deliveries(self) -> None:
+        self._deliveries.clear()
+        self._queued_events = self._queued_bytes = 0
+
     def _end_session(self, error: SfsyncError) -> None:
         self.stream.error = error
-        self._deliveries.clear()
-        self._queued_events = 0
+        self._forget_deliveries()
 
     def _report(self, taken: Sequence[Delivery], outcome: Outcome, duration_s: float) -> None:
         now_s = time.time()
