@@ -28,7 +28,7 @@ from .grouping import Regrouping, Touched, regroup_touched
 from .leadership import Leadership, refuse_if_fenced
 from .loading import Loaded, load_records
 from .projection import Projection, compose
-from .staging import stage, staging_row
+from .staging import Staged, stage, staging_row
 
 _log = structlog.get_logger()
 _PARKED_MIN, _PARKED_SHARE = 20, 0.10
@@ -197,25 +197,29 @@ class Applier:
         if not changed:
             return
         await self._assign_ids(connection, changed)
-        patched = [_patched_id(record) for record in changed]
-        staged = await stage(
-            connection,
-            [
-                staging_row(r.row, place=r.place, own_id=r.own_id, patched_id=patched_id, hold=r.hold)
-                for r, patched_id in zip(changed, patched, strict=True)
-            ],
-        )
+        for record in changed:
+            record.patched_id = _patched_id(record)
+        rows = [
+            staging_row(r.row, place=r.place, own_id=r.own_id, patched_id=r.patched_id, hold=r.hold)
+            for r in changed
+        ]
+        staged = await stage(connection, rows)
         if any(record.was_known for record in changed):
             await staged.run(self._database.sql("update_records"), self.org, self._other_half_wait_s)
         if not all(record.was_known for record in changed):
             await staged.run(self._database.sql("insert_records"), self.org, self._other_half_wait_s)
-        if any(patched):
-            outcome.people_changed += await staged.run(self._projection.patched_people, self.org, origin)
+        await self._patch(staged, {r.row.entity for r in changed if r.patched_id}, origin, outcome)
+        others = [(r.row.entity, _touched(r)) for r in changed if r.patched_id is None]
+        await self._project(connection, others, origin, outcome)
+
+    async def _patch(self, staged: Staged, entities: set[Entity], origin: str, outcome: Outcome) -> None:
+        """Put new values into the rows of records of these entities that feed a row all alone."""
+        if Entity.ACCOUNT in entities:
             outcome.companies_changed += await staged.run(
                 self._projection.patched_companies, self.org, origin
             )
-        others = [r for r, patched_id in zip(changed, patched, strict=True) if patched_id is None]
-        await self._project(connection, [(r.row.entity, _touched(r)) for r in others], origin, outcome)
+        if entities - {Entity.ACCOUNT}:
+            outcome.people_changed += await staged.run(self._projection.patched_people, self.org, origin)
 
     async def _assign_ids(self, connection: Connection, changed: Sequence[Loaded]) -> None:
         """Give an own id to each record that is live for the first time."""
@@ -339,6 +343,7 @@ class Applier:
             try:
                 with store_errors():
                     async with connection.transaction():
+                        await self._look_again(connection, part)
                         await self._write(connection, part, batch.origin, outcome)
             except StoreError as error:
                 if type(error) is not StoreError:
@@ -354,6 +359,14 @@ class Applier:
                         f"{outcome.parked} of {len(records)} records cannot be stored"
                     ) from error
                 await self._park_record(connection, part[0], batch, error)
+
+    async def _look_again(self, connection: Connection, part: Sequence[Loaded]) -> None:
+        """Forget what was known of these rows' places and groups: the part before may have moved and linked them."""
+        ids = [record.row.record_id for record in part]
+        rows = await connection.fetch(self._database.sql("load_places"), self.org, ids)
+        places = {row["id"]: row["ctid"] for row in rows}
+        for record in part:
+            record.place, record.is_linked = places.get(record.row.record_id), True
 
     async def _park_record(
         self, connection: Connection, record: Loaded, batch: Batch, error: StoreError

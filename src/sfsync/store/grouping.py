@@ -57,19 +57,21 @@ async def regroup_touched(
     if candidates:
         rows = await connection.fetch(database.sql("find_linked"), org, candidates)
         linked.update(row["id"] for row in rows)
+    if linked:
+        linked |= await _regroup_linked(connection, database, org, sorted(linked), result)
     for t in touched:
+        # One that another record of the batch just linked to was projected with its group.
         if t.record_id not in linked and t.subject_id is not None:
             result.project(t.subject_id, t.record_id)
         if t.may_be_linked:
             result.moved.append(t.record_id)
-    if linked:
-        await _regroup_linked(connection, database, org, sorted(linked), result)
     return result
 
 
 async def _regroup_linked(
     connection: Connection, database: Database, org: str, linked: Sequence[str], result: Regrouping
-) -> None:
+) -> set[RecordId]:
+    """Regroup these records and all that they are in a group with; return whom that concerned."""
     loaded = await connection.fetch(database.sql("load_groups"), org, linked)
     rows = {RecordId(row["id"]): row for row in loaded}
     groups: list[Group] = []
@@ -96,6 +98,7 @@ async def _regroup_linked(
         result.project(group.subject_id, group.speaker, group.lead_id)
         result.merged.extend((alias, group.subject_id) for alias in group.alias_ids)
     result.moved.extend(i for i, (subject_id, _) in outcome.items() if subject_id != rows[i]["subject_id"])
+    return set(rows)
 
 
 def _member(row: asyncpg.Record) -> Member:
