@@ -264,7 +264,11 @@ class Stage:
     @property
     def environ(self) -> dict[str, str]:
         """What a process of ours needs to reach this org and this store."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
+            if name in os.environ
+        }
         return {
             **kept,
             **QUICK,
