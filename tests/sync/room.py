@@ -25,6 +25,7 @@ from sfsync.salesforce.reply import CometdTimings
 from sfsync.salesforce.rest import Rest
 from sfsync.salesforce.secret import Secret
 from sfsync.store.apply import Applier
+from sfsync.store.binding import bind_org
 from sfsync.store.columns import ensure_columns
 from sfsync.store.database import StoreOptions, open_database
 from sfsync.store.leadership import lead
@@ -163,15 +164,14 @@ async def open_room(
             return await bind_mapping(Rest(link), mapping_file)
 
         mapping = await describe()
+        await bind_org(database, link.org_id)
         await ensure_columns(database, mapping)
         settings = SyncOptions(**{**QUICK, **options})
         applier = Applier(database, leadership, mapping, clocks=settings.clocks, other_half_wait_s=0.1)
         metrics = Metrics()
         writer = Writer(database, applier, settings, metrics)
         health = Health("stream", "backfill", "sweep")
-        work = Work(
-            link, database, writer, mapping, settings, metrics, health, Outages(metrics), describe
-        )
+        work = Work(link, database, writer, mapping, settings, metrics, health, Outages(metrics), describe)
         subscription, refetcher = Subscription(work), Refetcher(work)
         sweeper = Sweeper(work, on_starved=subscription.restart)
         connection = await asyncpg.connect(dsn)

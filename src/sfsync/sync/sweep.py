@@ -14,7 +14,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,12 +23,20 @@ from structlog.contextvars import bound_contextvars
 
 from ..core.ids import Entity
 from ..core.order import Verdict
-from ..errors import SalesforceError
+from ..errors import QueryError, SalesforceError, UnavailableError
 from ..log import describe_error
 from ..salesforce.rest import Page
 from ..salesforce.soql import Keyset
 from ..store.apply import Batch, Outcome, Progress
-from ..store.readings import Certificate, Reading, load_owed, load_readings, owe_in_full, sweep_end
+from ..store.readings import (
+    Certificate,
+    OwedReading,
+    Reading,
+    load_owed,
+    load_readings,
+    owe_in_full,
+    sweep_end,
+)
 from .backfill import Backfill
 from .reading import read_commands, selection
 from .starvation import StarvationWatch
@@ -77,16 +85,24 @@ class Sweeper:
     # Triggers ----------------------------------------------------------------------------------------
 
     def ask(self, reason: str) -> asyncio.Future[str]:
-        """Ask for a sweep now; repeated askings become one. The future gives the id of a sweep begun after it."""
+        """Ask for a sweep now; repeated askings become one.
+
+        The future gives the id of a sweep begun after it; all who ask before that share it.
+        """
         self._asked.add(reason)
-        finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.append(finished)
-        return finished
+        if not self._waiting:
+            self._waiting.append(asyncio.get_running_loop().create_future())
+        return self._waiting[-1]
 
     def ask_in_full(self, reason: str) -> None:
         """Ask for a sweep now that reads every record, whether or not its stamp says that it changed."""
         self._full_wanted = True
         self._asked.add(reason)
+
+    @property
+    def reason(self) -> str:
+        """Why a sweep was asked for: all reasons since the last one."""
+        return "+".join(sorted(self._asked))
 
     async def run(self) -> None:
         """Backfill what never was, then sweep for ever. Raises what makes writing impossible."""
@@ -109,14 +125,21 @@ class Sweeper:
                     await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _next_reason(self) -> str | None:
-        """Say why to sweep now, or None."""
+        """Say why to sweep now, or None; what is owed makes unready from the moment it is known."""
         if self._asked:
-            return "+".join(sorted(self._asked))
+            return self.reason
         if self._work.options.sweep_enabled and time.monotonic() >= self._due_at:
             return "schedule"
-        now_ms = await self._work.org_time_ms() - 2 * self._work.options.clocks.fuzz_ms
-        owed = [o for o in await load_owed(self._work.database, self._work.org) if o.not_before_ms <= now_ms]
-        return owed[0].reason if owed else None
+        owed = await load_owed(self._work.database, self._work.org)
+        if owed:
+            self._tell_owed(owed[0])
+        due = self._satisfiable(owed, await self._work.org_time_ms())
+        return due[0].reason if due else None
+
+    def _satisfiable(self, owed: Iterable[OwedReading], now_ms: int) -> list[OwedReading]:
+        """Return the owed readings that a sweep begun now would satisfy, whatever whole seconds hide."""
+        begun_ms = now_ms - 2 * self._work.options.clocks.fuzz_ms
+        return [reading for reading in owed if reading.not_before_ms <= begun_ms]
 
     # Work --------------------------------------------------------------------------------------------
 
@@ -124,6 +147,8 @@ class Sweeper:
         """Load what never was loaded, once the subscription stands; owe a reading to what was loaded otherwise."""
         readings = await load_readings(self._work.database, self._work.org)
         missing = [readings[entity] for entity in _PARENTS_FIRST if not readings[entity].is_backfilled]
+        if not self._started:
+            await self._owe_changed_mapping(readings)
         if missing:
             detail = ", ".join(reading.entity for reading in missing) + " not loaded yet"
             self._work.health.set("backfill", ok=False, detail=detail)
@@ -131,7 +156,6 @@ class Sweeper:
             for reading in missing:
                 await Backfill(self._work).run(reading)
         elif not self._started:
-            await self._owe_changed_mapping(readings)
             # A stream that is away must not keep the sweep from standing in for it.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STREAM_WAIT_S):
@@ -151,13 +175,15 @@ class Sweeper:
 
     async def _owe_changed_mapping(self, readings: Mapping[Entity, Reading]) -> None:
         fingerprint = self._work.mapping.fingerprint
-        changed = [entity for entity, reading in readings.items() if reading.mapping != fingerprint]
+        changed = [
+            e for e, reading in readings.items() if reading.is_backfilled and reading.mapping != fingerprint
+        ]
         if changed:
             await owe_in_full(self._work.database, self._work.org, changed, "mapping")
 
     async def sweep(self, reason: str) -> str:
         """Sweep every entity once, and the ones that are owed a reading in full in full; return the sweep's id."""
-        self._asked.clear()
+        asked, self._asked = self._asked, set()
         waiting, self._waiting = self._waiting, []
         full_wanted, self._full_wanted = self._full_wanted, False
         self._due_at = time.monotonic() + self._work.options.sweep_interval_s
@@ -166,24 +192,11 @@ class Sweeper:
         try:
             with bound_contextvars(sweep_id=sweep_id):
                 _log.info("sweep.started", reason=reason)
-                # The window must begin as late as it can, or an owed reading would not be satisfied by it.
-                await self._work.connection.clock_ms()
-                org = self._work.org
-                readings = await load_readings(self._work.database, org)
-                owed = await load_owed(self._work.database, org)
-                if any(o.in_full for o in owed):
-                    await self._work.refuse_stale_mapping()
-                in_full = {o.entity for o in owed if o.in_full} | (set(Entity) if full_wanted else set())
-                drift_records = 0
-                for entity in _PARENTS_FIRST:
-                    drift_records += await self._sweep_entity(
-                        readings[entity], _Run(sweep_id, reason, in_full=entity in in_full)
-                    )
-                self._watch_stream(drift_records)
+                await self._sweep_entities(sweep_id, reason, full_wanted=full_wanted)
         except SalesforceError:
-            self._waiting += waiting
+            self._waiting = [*waiting, *self._waiting]
             self._full_wanted |= full_wanted
-            self._asked.add(reason)
+            self._asked |= asked
             raise
         self._work.metrics.sweep_completed(finished_s=time.time(), duration_s=time.monotonic() - started)
         await self._tell_caught_up()
@@ -191,6 +204,28 @@ class Sweeper:
             if not finished.done():
                 finished.set_result(sweep_id)
         return sweep_id
+
+    async def _sweep_entities(self, sweep_id: str, reason: str, *, full_wanted: bool) -> None:
+        """Sweep each entity. Raises, at the end, what kept one from being read; the others are certified."""
+        # The window must begin as late as it can, or an owed reading would not be satisfied by it.
+        now_ms = await self._work.connection.clock_ms()
+        readings = await load_readings(self._work.database, self._work.org)
+        owed = self._satisfiable(await load_owed(self._work.database, self._work.org), now_ms)
+        in_full = {o.entity for o in owed if o.in_full}
+        if in_full:
+            await self._work.refuse_stale_mapping()
+        drift_records = 0
+        refused: QueryError | None = None
+        for entity in _PARENTS_FIRST:
+            run = _Run(sweep_id, reason, in_full=full_wanted or entity in in_full)
+            try:
+                drift_records += await self._sweep_entity(readings[entity], run)
+            except QueryError as error:
+                _log.warning("sweep.failed", entity=str(entity), error=describe_error(error), wait_s=0.0)
+                refused = error
+        if refused is not None:
+            raise refused
+        self._watch_stream(drift_records)
 
     def _watch_stream(self, drift_records: int) -> None:
         delivered_ms = self._work.writer.stream.commit_ms
@@ -200,8 +235,14 @@ class Sweeper:
 
     async def _tell_caught_up(self) -> None:
         owed = await load_owed(self._work.database, self._work.org)
-        detail = f"a reading of {owed[0].entity} is owed ({owed[0].reason})" if owed else ""
-        self._work.health.set("sweep", ok=not owed, detail=detail)
+        if owed:
+            self._tell_owed(owed[0])
+        else:
+            self._work.health.set("sweep", ok=True)
+
+    def _tell_owed(self, reading: OwedReading) -> None:
+        detail = f"a reading of {reading.entity} is owed ({reading.reason})"
+        self._work.health.set("sweep", ok=False, detail=detail)
 
     async def _sweep_entity(self, reading: Reading, run: _Run) -> int:
         """Sweep one entity; return the number of drifted records."""
@@ -222,7 +263,7 @@ class Sweeper:
                 break
             outcome = await self._apply(page, reading.entity, None)
             findings.add(outcome, drift_before_ms=drift_before_ms)
-            page = await self._fetch(reading.entity, since_ms, Keyset.of(page.records[-1]))
+            page = await self._fetch_after(page, reading.entity, since_ms)
         await self._apply_last(
             page, reading, run, _Window(since_ms, began_ms, started, drift_before_ms), findings
         )
@@ -233,6 +274,13 @@ class Sweeper:
         return await self._work.rest.sweep_page(
             selection(plan), since_ms, after=after, limit=self._work.options.sweep_page
         )
+
+    async def _fetch_after(self, page: Page, entity: Entity, since_ms: int) -> Page:
+        after = Keyset.of(page.records[-1])
+        following = await self._fetch(entity, since_ms, after)
+        if following.records and Keyset.of(following.records[-1]) == after:
+            raise UnavailableError(f"the pages of {entity} do not advance", code="PAGING")
+        return following
 
     async def _apply(self, page: Page, entity: Entity, progress: Progress | None) -> Outcome:
         commands, letters = read_commands(page, self._work.mapping.plans[entity])

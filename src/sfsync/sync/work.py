@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..core.mapping import BoundMapping
-from ..errors import MappingChangedError
+from ..errors import ConfigError, MappingChangedError, QueryError
 from ..salesforce.connection import Connection
 from ..salesforce.rest import Rest
 from ..store.database import Database
@@ -32,8 +32,15 @@ class Work:
     describe: Callable[[], Awaitable[BoundMapping]]
 
     async def refuse_stale_mapping(self) -> None:
-        """Describe the org again. Raises `MappingChangedError` when the mapping no longer means what it did."""
-        if (await self.describe()).fingerprint != self.mapping.fingerprint:
+        """Describe the org again. Raises `MappingChangedError` when the mapping no longer means what it did.
+
+        Raises `QueryError` when the org no longer feeds it: what is known stays, and the stream goes on.
+        """
+        try:
+            described = await self.describe()
+        except ConfigError as error:
+            raise QueryError(str(error), code="MAPPING") from error
+        if described.fingerprint != self.mapping.fingerprint:
             raise MappingChangedError(
                 "the org describes mapped fields otherwise than when this pipeline began"
             )
