@@ -24,8 +24,8 @@ from .staging import Place, encode_fields
 class Loaded:
     """One record of the batch: the row the rule works on, and what the store knows of its identity.
 
-    `is_linked`: it is in a group with others, or waits for its other half. `named` and `hold` are the batch's:
-    it was given its own id, and its projection waits.
+    `is_linked`: it is in a group with others, or waits for its other half. What follows is the batch's: it was
+    given its own id, its projection waits, and the person or company that simply takes its new values.
     """
 
     row: MirrorRow
@@ -40,6 +40,7 @@ class Loaded:
     converted_to: str | None
     named: bool = False
     hold: bool = False
+    patched_id: int | None = None
 
     @property
     def was_known(self) -> bool:
