@@ -55,6 +55,7 @@ class Subscription:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._session_limit = asyncio.timeout(None)
+        work.writer.stream.on_error = self.restart
 
     def restart(self) -> None:
         """End the session that runs, from outside; the next one starts from the committed position."""
@@ -99,7 +100,10 @@ class Subscription:
             async with self._session_limit:
                 await self._run_session(outage, from_tip=from_tip)
         except TimeoutError as error:
-            raise UnavailableError("the session was ended for a fresh one", code="RESTART") from error
+            ended_by = self._work.writer.stream.error
+            raise ended_by or UnavailableError(
+                "the session was ended for a fresh one", code="RESTART"
+            ) from error
 
     async def _run_session(self, outage: Outage, *, from_tip: bool) -> None:
         position = await self._work.writer.begin_session()
@@ -227,6 +231,8 @@ class _Session:
     async def _receive_or_cut(self) -> list[RawEvent]:
         """Receive; when that takes longer than a tail may be held, deliver the tail meanwhile."""
         receiving = asyncio.create_task(self._session.receive(), name="receive")
+        # Where delivering fails first, nobody asks any more why receiving did.
+        receiving.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await asyncio.wait({receiving}, timeout=self._subscription.hold_s)
             if not receiving.done():

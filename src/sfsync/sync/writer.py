@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -52,7 +52,8 @@ class Delivery:
 class StreamState:
     """What the stream has delivered and committed so far, for whoever must judge it.
 
-    `session` is the number of the session that may deliver; `error` ends it.
+    `session` is the number of the session that may deliver; `error` ends it, and `on_error` tells it so, which may
+    wait for an event that does not come.
     """
 
     session: int = 0
@@ -60,6 +61,7 @@ class StreamState:
     commit_ms: int | None = None
     is_open: bool = False
     error: SfsyncError | None = None
+    on_error: Callable[[], None] | None = None
     confirmed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -252,6 +254,8 @@ class Writer:
     def _end_session(self, error: SfsyncError) -> None:
         self.stream.error = error
         self._forget_deliveries()
+        if self.stream.on_error is not None:
+            self.stream.on_error()
 
     def _report(self, taken: Sequence[Delivery], outcome: Outcome, duration_s: float) -> None:
         now_s = time.time()
