@@ -20,6 +20,7 @@ from sfsync.core.mapping_file import default_mapping
 from sfsync.core.order import Clocks
 from sfsync.core.standard_fields import standard_describe
 from sfsync.store.apply import Applier, Batch, Outcome
+from sfsync.store.binding import bind_org
 from sfsync.store.columns import ensure_columns
 from sfsync.store.database import Database, StoreOptions, open_database
 from sfsync.store.leadership import lead
@@ -128,6 +129,7 @@ async def open_store(
 ) -> AsyncIterator[Store]:
     """Lead the org on a migrated database."""
     async with open_database(StoreOptions(dsn)) as database, lead(database, ORG) as leadership:
+        await bind_org(database, ORG)
         await ensure_columns(database, mapping)
         applier = Applier(
             database,
