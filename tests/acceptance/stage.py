@@ -200,6 +200,7 @@ class Daemon:
     def readiness(self) -> dict[str, Any]:
         """Return what `/readyz` answers."""
         port = self.wait_for("console.started")["port"]
+        assert self._process.poll() is None, f"the daemon ended:\n{self.log.tail()}"
         status, answer = ask(f"http://127.0.0.1:{port}/readyz")
         assert status == (200 if answer["ready"] else 503)
         return dict(answer)
