@@ -14,12 +14,12 @@ from sfsync.config.place import open_store, serve_store
 from sfsync.errors import ConfigError, StoreUnavailableError
 from sfsync.store.embedded import find_binaries
 
-pytestmark = pytest.mark.skipif(not find_binaries(), reason="no PostgreSQL programs on this machine")
-
 
 @pytest.fixture
 def embedded() -> Iterator[StoreSettings]:
     """Settings for an embedded server, in a directory that its uid may enter."""
+    if not find_binaries():
+        pytest.skip("no PostgreSQL programs on this machine")
     with tempfile.TemporaryDirectory(prefix="sfsync-test-") as name:
         yield StoreSettings(embedded_dir=Path(name))
 
