@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import asyncpg
 import structlog
 
-from ..core.commands import Cause, Command, Resweep, Snapshot
+from ..core.commands import Cause, Command, Refetch, Resweep, Snapshot
 from ..core.events import Position
 from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
@@ -125,8 +126,7 @@ class Applier:
         try:
             return await self._apply(batch, bisect=False)
         except StoreError as error:
-            if type(error) is not StoreError:
-                raise
+            _refuse_unless_poison(error)
             # A row cannot be stored. Find out which one; the others must not wait for it.
             return await self._apply(batch, bisect=True)
 
@@ -134,15 +134,38 @@ class Applier:
         """Project what waited for its other half longer than it may; return how many records were released."""
         async with self._database.transaction() as connection:
             await refuse_if_fenced(connection, self._database, self._leadership)
-            rows = await connection.fetch(self._database.sql("load_held_due"), self.org)
-            if rows:
-                outcome = Outcome()
-                held = [
-                    (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True))
-                    for row in rows
-                ]
-                await self._project(connection, held, "event", outcome)
-        return len(rows)
+            held = await connection.fetch(self._database.sql("load_held_due"), self.org)
+        if held:
+            try:
+                await self._release(held)
+            except StoreError as error:
+                _refuse_unless_poison(error)
+                for row in held:
+                    await self._release_or_park(row)
+        return len(held)
+
+    async def _release(self, held: Sequence[asyncpg.Record]) -> None:
+        async with self._database.transaction() as connection:
+            await refuse_if_fenced(connection, self._database, self._leadership)
+            touched = [
+                (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True)) for row in held
+            ]
+            await self._project(connection, touched, "event", Outcome())
+
+    async def _release_or_park(self, row: asyncpg.Record) -> None:
+        try:
+            await self._release([row])
+        except StoreError as error:
+            _refuse_unless_poison(error)
+            entity, record_id, reason = Entity(row["entity"]), RecordId(row["id"]), str(error)
+            _log.error("store.record.parked", record_id=record_id, entity=str(entity), reason=reason)
+
+            async def end_hold(connection: Connection) -> None:
+                await connection.execute(self._database.sql("end_hold"), self.org, record_id)
+
+            again = Refetch(entity, record_id, None, Cause.POISON)
+            letter = DeadLetter(reason, str(entity), record_id)
+            await self.apply(Batch([again], "event", 0, progress=end_hold, dead_letters=[letter]))
 
     async def _apply(self, batch: Batch, *, bisect: bool) -> Outcome:
         outcome = Outcome()
@@ -346,8 +369,7 @@ class Applier:
                         await self._look_again(connection, part)
                         await self._write(connection, part, batch.origin, outcome)
             except StoreError as error:
-                if type(error) is not StoreError:
-                    raise
+                _refuse_unless_poison(error)
                 if len(part) > 1:
                     middle = len(part) // 2
                     pending += [part[:middle], part[middle:]]
@@ -375,7 +397,16 @@ class Applier:
         reason = str(error)
         _log.error("store.record.parked", record_id=row.record_id, entity=str(row.entity), reason=reason)
         mark(row, Cause.POISON, max(batch.heard_ms, row.seen_to_ms))
+        if row.mark is not None:
+            # The rule may have ended the mark before the row turned out to be poison again.
+            row.mark.attempts = record.attempts_before or 0
         await self._park(connection, [DeadLetter(reason, str(row.entity), row.record_id)])
+
+
+def _refuse_unless_poison(error: StoreError) -> None:
+    """Raise *error* again unless it is about the row: every other kind of error has a class of its own."""
+    if type(error) is not StoreError:
+        raise error
 
 
 def _patched_id(record: Loaded) -> int | None:

@@ -24,6 +24,7 @@ from .staging import Place, encode_fields
 class Loaded:
     """One record of the batch: the row the rule works on, and what the store knows of its identity.
 
+    `attempts_before`: the reads that its dirty mark has cost so far, None when it was clean.
     `is_linked`: it is in a group with others, or waits for its other half. What follows is the batch's: it was
     given its own id, its projection waits, and the person or company that simply takes its new values.
     """
@@ -32,7 +33,7 @@ class Loaded:
     place: Place | None
     was_complete: bool
     was_deleted: bool
-    was_dirty: bool
+    attempts_before: int | None
     master_before: str | None
     own_id: int | None
     subject_id: int | None
@@ -41,6 +42,10 @@ class Loaded:
     named: bool = False
     hold: bool = False
     patched_id: int | None = None
+
+    @property
+    def was_dirty(self) -> bool:
+        return self.attempts_before is not None
 
     @property
     def was_known(self) -> bool:
@@ -114,7 +119,7 @@ def _loaded(row: asyncpg.Record, entity: Entity) -> Loaded:
         place=place,
         was_complete=mirror.complete,
         was_deleted=mirror.is_deleted,
-        was_dirty=causes is not None,
+        attempts_before=None if causes is None else row["attempts"],
         master_before=master_record_id,
         own_id=own_id,
         subject_id=subject_id,

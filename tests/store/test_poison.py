@@ -1,0 +1,61 @@
+"""A row that cannot be stored waits alone, whatever brought it here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sfsync.core.commands import Cause
+from tests.store.harness import CONTACT, CONTACT2, LEAD, LEAD2, Store, at, gap, image, open_store, patch, read
+
+
+@pytest.fixture
+async def store(pg_dsn: str) -> AsyncIterator[Store]:
+    async with open_store(pg_dsn) as opened:
+        yield opened
+
+
+async def forbid(store: Store, title: str) -> None:
+    """Let an application add a rule that a row breaks."""
+    await store.connection.execute(
+        f"ALTER TABLE crm.person ADD CONSTRAINT no_such_title CHECK (title <> '{title}')"
+    )
+
+
+async def test_held_record_that_cannot_be_stored_is_parked_and_releases_the_others(store: Store) -> None:
+    """Else the daemon would end, start, find it due again, and end for ever."""
+    await forbid(store, "Closed")
+    for lead, contact, status in ((LEAD, CONTACT, "Closed"), (LEAD2, CONTACT2, "Done")):
+        await store.apply(image(lead, 0, LastName="Doe", Title="Open"))
+        await store.apply(patch(lead, 5, IsConverted=True, ConvertedContactId=contact, Title=status))
+    await store.connection.execute("UPDATE sfsync.record SET hold_until = now() - interval '1 s'")
+    assert await store.applier.release_held() == 2
+    assert {row["title"] for row in await store.people()} == {"Open", "Done"}
+    assert await store.dirty() == {LEAD: {Cause.POISON}}
+    [letter] = await store.connection.fetch("SELECT record_id, reason FROM sfsync.dead_letter")
+    assert letter["record_id"] == LEAD
+    assert "no_such_title" in letter["reason"]
+    assert await store.applier.release_held() == 0
+
+
+async def test_poison_is_read_again_with_growing_waits(store: Store) -> None:
+    """A rule that nobody lifts must not cost a call every two minutes for ever."""
+    await forbid(store, "Bad")
+    await store.apply(image(CONTACT, 0, LastName="Doe"))
+    await store.apply(gap(CONTACT, 5))
+    waits = []
+    now = 0.0
+    for _ in range(6):
+        now = (await next_try_ms(store) - at(0)) / 1000 if now else 100
+        await store.apply(
+            read(CONTACT, 90, begun=now, LastName="Doe", Title="Bad"), heard=now, refetched=True
+        )
+        waits.append(await next_try_ms(store) - at(0) - now * 1000)
+    assert waits == sorted(waits)
+    assert waits[-1] > 4 * waits[0]
+
+
+async def next_try_ms(store: Store) -> int:
+    found: int = await store.connection.fetchval("SELECT next_try_ms FROM sfsync.dirty")
+    return found
