@@ -23,7 +23,7 @@ from ..core.events import Position
 from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
 from ..core.order import Clocks, Mark, MirrorRow, Verdict, fold, mark, proving_wait_ms, schedule
-from ..errors import PoisonError, StoreError
+from ..errors import PoisonError, StoreError, StoreUnavailableError
 from .database import Connection, Database, store_errors
 from .grouping import Regrouping, Touched, regroup_touched
 from .leadership import Leadership, refuse_if_fenced
@@ -227,8 +227,14 @@ class Applier:
             for r in changed
         ]
         staged = await stage(connection, rows)
-        if any(record.was_known for record in changed):
-            await staged.run(self._database.sql("update_records"), self.org, self._other_half_wait_s)
+        if known := sum(record.was_known for record in changed):
+            written = await staged.run(
+                self._database.sql("update_records"), self.org, self._other_half_wait_s
+            )
+            if written != known:
+                raise StoreUnavailableError(
+                    "rows of the mirror were moved between our loading and writing them"
+                )
         if not all(record.was_known for record in changed):
             await staged.run(self._database.sql("insert_records"), self.org, self._other_half_wait_s)
         await self._patch(staged, {r.row.entity for r in changed if r.patched_id}, origin, outcome)
