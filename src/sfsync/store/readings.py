@@ -113,12 +113,13 @@ async def owe_in_full(database: Database, org: str, entities: Sequence[Entity], 
 
 @dataclass(frozen=True, slots=True)
 class BackfillPage:
-    """One page of a backfill that began at `from_ms`; the next page starts after the record `last`."""
+    """One page of a backfill that began at `from_ms` under `mapping`; the next starts after the record `last`."""
 
     entity: Entity
     from_ms: int
     last: RecordId | None
     records: int
+    mapping: str
 
 
 def backfill_progress(database: Database, org: str, page: BackfillPage) -> Progress:
@@ -132,6 +133,7 @@ def backfill_progress(database: Database, org: str, page: BackfillPage) -> Progr
             page.from_ms,
             page.last or "",
             page.records,
+            page.mapping,
         )
 
     return advance

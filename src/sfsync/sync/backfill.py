@@ -2,7 +2,8 @@
 
 Why: it starts after the subscription stands, so that whatever changes meanwhile also comes as an event, and it
 ends by leaving a watermark at the instant it began: the first sweep covers the whole time of the backfill. Paging
-by id survives a crash at any page. Bulk API 2.0 will be a second source of the same pages for big entities.
+by id survives a crash at any page; only under another mapping it begins anew, since the pages of before lack its
+fields. Bulk API 2.0 will be a second source of the same pages for big entities.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 import structlog
 
 from ..core.ids import Entity, RecordId, record_id
-from ..errors import DecodeError
+from ..errors import SalesforceError
 from ..salesforce.rest import Page
 from ..store.apply import Batch, Progress
 from ..store.database import Connection, analyze
@@ -34,6 +35,8 @@ class Backfill:
     async def run(self, reading: Reading) -> None:
         """Load or go on loading one entity. Raises what reading or writing raises; it resumes where it was."""
         entity = reading.entity
+        if reading.mapping != self._work.mapping.fingerprint:
+            reading = Reading(entity)
         total = await self._work.rest.count(entity.value)
         _log.info("backfill.entity.started", entity=str(entity), total=total)
         started = told = time.monotonic()
@@ -71,21 +74,25 @@ class Backfill:
         )
 
     async def _apply_and_fetch(self, page: Page, entity: Entity, from_ms: int) -> Page:
-        """Apply one page while the next is on its way."""
+        """Apply one page while the next is on its way; what was read is kept although the next page fails."""
         last = _last_id(page)
-        progress = backfill_progress(
-            self._work.database, self._work.org, BackfillPage(entity, from_ms, last, len(page.records))
+        progress = self._progress(page, entity, from_ms, last)
+        following = asyncio.create_task(self._fetch(entity, last), name="backfill-page")
+        try:
+            await self._work.writer.submit(self._batch(page, entity, progress))
+            return await following
+        finally:
+            following.cancel()
+
+    def _progress(self, page: Page, entity: Entity, from_ms: int, last: RecordId | None) -> Progress:
+        return backfill_progress(
+            self._work.database,
+            self._work.org,
+            BackfillPage(entity, from_ms, last, len(page.records), self._work.mapping.fingerprint),
         )
-        _, following = await asyncio.gather(
-            self._work.writer.submit(self._batch(page, entity, progress)), self._fetch(entity, last)
-        )
-        return following
 
     async def _apply_last(self, page: Page, entity: Entity, from_ms: int) -> None:
-        last = _last_id(page) if page.records else None
-        note = backfill_progress(
-            self._work.database, self._work.org, BackfillPage(entity, from_ms, last, len(page.records))
-        )
+        note = self._progress(page, entity, from_ms, _last_id(page) if page.records else None)
         end = backfill_end(
             self._work.database,
             self._work.org,
@@ -119,4 +126,6 @@ def _last_id(page: Page) -> RecordId:
     try:
         return record_id(str(page.records[-1]["Id"]))
     except (KeyError, ValueError) as error:
-        raise DecodeError("a backfill page ends with a record without a readable Id") from error
+        raise SalesforceError(
+            "a backfill page ends with a record without a readable Id", code="RECORD"
+        ) from error
