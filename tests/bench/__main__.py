@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from sfsync.cli.run import collect_seldom
 from sfsync.log import configure_logging
 from tests.bench import applying, decoding, flooding, streaming, sweeping
 from tests.bench.figures import Figure
@@ -30,6 +31,7 @@ def main() -> None:
     """Run the parts that were asked for."""
     arguments = _arguments().parse_args()
     configure_logging(level="error", pretty=False)
+    collect_seldom()
     with ExitStack() as stack:
         # Not below a folder of root's: the server runs as a uid that may not enter it.
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfsync-bench-")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import resource
 import sys
@@ -26,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config, os.environ)
     configure_logging(level=settings.log.level, pretty=settings.log.pretty)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    collect_seldom()
     try:
         return asyncio.run(run_daemon(settings, config_path=find_file(arguments.config, os.environ)))
     except Exception as error:  # noqa: BLE001 - the last line of defence
@@ -33,6 +35,16 @@ def run(arguments: argparse.Namespace) -> int:
         if sys.stderr.isatty():
             print(f"sfsync: {describe_error(error)}", file=sys.stderr)
         return exit_code(error)
+
+
+def collect_seldom() -> None:
+    """Let the cyclic collector run once in many thousand values instead of once in seven hundred.
+
+    A batch makes values by the ten thousand that live as long as it does and go without being collected: looking
+    through them again and again took a third of the daemon's time at 10,000 records.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _where(error: BaseException) -> str:

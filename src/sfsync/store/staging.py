@@ -1,7 +1,7 @@
 """Hand one batch of mirror writes to Postgres: as arrays when it is small, by binary COPY when it is big.
 
-Why: measured on this kind of batch, one statement over arrays has the fewest round trips and wins up to about
-a hundred rows; above, binary COPY into a session-local table wins by two to three times. Both feed the same
+Why: arrays save two round trips, but every statement that reads them parses them anew, so binary COPY into a
+session-local table wins from about twenty rows on, by a sixth at 30 and by half at 400. Both feed the same
 statements, so there is one meaning.
 """
 
@@ -14,7 +14,7 @@ import msgspec
 from ..core.order import MirrorRow
 from .database import Connection
 
-COPY_ROWS_MIN = 100
+COPY_ROWS_MIN = 20
 
 _COLUMNS = {
     "id": "text",
