@@ -8,6 +8,7 @@ over between two lives of a pipeline: what it knew is in the store.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ from .writer import Writer
 _log = structlog.get_logger()
 _GAUGES_EVERY_S = 5.0
 _PRUNE_EVERY_S = 3_600.0
+_PRUNE_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +98,31 @@ class Pipeline:
 
     async def _keep_house(self) -> None:
         """Refresh the gauges, and forget what is older than its retention."""
-        org = self.connection.org_id
-        rounds = 0
+        pruned_at = float("-inf")
         while True:
-            [row] = await self.database.fetch("load_gauges", org)
-            self.metrics.dirty(records=row["dirty"], oldest_s=row["dirty_since"])
-            self.metrics.dead_letters.set(row["dead_letters"])
-            if usage := self.connection.api_usage:
-                self.metrics.api_used.set(usage.used)
-                self.metrics.api_allowed.set(usage.allowed)
-            if rounds % round(_PRUNE_EVERY_S / _GAUGES_EVERY_S) == 0:
-                await self.database.execute(
-                    "prune_history",
-                    org,
-                    self.options.change_retention_days,
-                    self.options.dead_letter_retention_days,
-                )
-            rounds += 1
+            await self._refresh_gauges()
+            if time.monotonic() - pruned_at >= _PRUNE_EVERY_S and await self._prune():
+                pruned_at = time.monotonic()
             await asyncio.sleep(_GAUGES_EVERY_S)
+
+    async def _refresh_gauges(self) -> None:
+        [row] = await self.database.fetch("load_gauges", self.connection.org_id)
+        self.metrics.dirty(records=row["dirty"], oldest_s=row["dirty_since"])
+        self.metrics.dead_letters.set(row["dead_letters"])
+        if usage := self.connection.api_usage:
+            self.metrics.api_used.set(usage.used)
+            self.metrics.api_allowed.set(usage.allowed)
+
+    async def _prune(self) -> bool:
+        """Forget a part of what is too old; return whether that was all."""
+        [row] = await self.database.fetch(
+            "prune_history",
+            self.connection.org_id,
+            self.options.change_retention_days,
+            self.options.dead_letter_retention_days,
+            _PRUNE_ROWS,
+        )
+        return int(row["changes"]) < _PRUNE_ROWS
 
 
 async def _relay(wanted: asyncio.Event, ask: Callable[[str], object], reason: str) -> None:
