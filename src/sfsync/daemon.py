@@ -11,9 +11,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -32,6 +33,7 @@ from .errors import (
     FencedError,
     LimitError,
     MappingChangedError,
+    QueryError,
     SalesforceError,
     SfsyncError,
     StoreUnavailableError,
@@ -53,6 +55,7 @@ from .sync.pipeline import Pipeline
 
 _log = structlog.get_logger()
 CLAIMS = ("store", "salesforce", "leadership", "stream", "backfill", "sweep")
+_NOT_FOR_THIS_USER = frozenset({"NOT_FOUND", "INVALID_TYPE", "INSUFFICIENT_ACCESS"})
 
 
 def sync_options(settings: Settings) -> SyncOptions:
@@ -81,8 +84,7 @@ def sync_options(settings: Settings) -> SyncOptions:
 
 async def bind_mapping(rest: Rest, mapping: MappingFile) -> BoundMapping:
     """Check *mapping* against what the org describes. Raises `ConfigError` listing all faults."""
-    describes = {entity: await rest.describe(entity.value) for entity in Entity}
-    bound = bind(mapping, describes)
+    bound = bind(mapping, {entity: described async for entity, described in _describe(rest)})
     for finding in bound.warnings:
         _log.warning(
             "mapping.warned",
@@ -93,6 +95,16 @@ async def bind_mapping(rest: Rest, mapping: MappingFile) -> BoundMapping:
         )
     _log.info("mapping.checked", columns=len(bound.person) + len(bound.company), warnings=len(bound.warnings))
     return bound
+
+
+async def _describe(rest: Rest) -> AsyncIterator[tuple[Entity, Mapping[str, Any]]]:
+    """Yield what this user sees of each entity; leave out what it may not see at all, which `bind` reports."""
+    for entity in Entity:
+        try:
+            yield entity, await rest.describe(entity.value)
+        except QueryError as error:
+            if error.code not in _NOT_FOR_THIS_USER:
+                raise
 
 
 @asynccontextmanager
