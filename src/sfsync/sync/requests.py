@@ -16,6 +16,7 @@ from ..core.order import Verdict
 from ..errors import SalesforceError
 from ..log import describe_error
 from ..store.apply import Outcome
+from ..store.database import store_errors
 from .refetch import Refetcher
 from .sweep import Sweeper
 from .work import Work
@@ -37,14 +38,17 @@ class Requests:
         heard = asyncio.Event()
         listener = await self._work.database.connect_alone()
         try:
-            await listener.add_listener("sfsync_request", lambda *_: heard.set())
+            with store_errors():
+                await listener.add_listener("sfsync_request", lambda *_: heard.set())
             async with asyncio.TaskGroup() as group:
                 begun: set[int] = set()
                 while True:
-                    for row in await self._work.database.fetch("load_open_requests", self._work.org):
+                    rows = await self._work.database.fetch("load_open_requests", self._work.org)
+                    for row in rows:
                         if row["id"] not in begun:
-                            begun.add(row["id"])
                             group.create_task(self._serve(row), name=f"request-{row['id']}")
+                    # A request that is done is not listed again, so only open ones need be remembered.
+                    begun = {row["id"] for row in rows}
                     try:
                         async with asyncio.timeout(_POLL_S):
                             await heard.wait()
