@@ -216,3 +216,18 @@ async def test_poison_record_is_parked_and_stops_nobody_else(store: Store) -> No
     letters = await store.connection.fetch("SELECT record_id, reason FROM sfsync.dead_letter")
     assert [row["record_id"] for row in letters] == [CONTACT]
     assert "Bob" not in letters[0]["reason"] and "no_bob" in letters[0]["reason"]
+
+
+async def test_new_mapping_projects_what_the_mirror_has_long_known(store: Store) -> None:
+    """A column added for a field that was read all along must not stay empty until the record changes."""
+    await store.apply(image(ACCOUNT, 0, Name="A"), image(CONTACT, 0, LastName="山田", AccountId=ACCOUNT))
+    await store.connection.execute(
+        "UPDATE crm.person SET last_name = NULL; UPDATE crm.company SET name = NULL"
+    )
+    after: str | None = ""
+    while after is not None:
+        after = await store.applier.reproject(after)
+    assert [row["last_name"] for row in await store.people()] == ["山田"]
+    assert [row["name"] for row in await store.companies()] == ["A"]
+    origins = await store.connection.fetch("SELECT origin FROM sfsync.change ORDER BY seq")
+    assert [row["origin"] for row in origins][-2:] == ["mapping", "mapping"]

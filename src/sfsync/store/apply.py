@@ -24,7 +24,7 @@ from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
 from ..core.order import Clocks, Mark, MirrorRow, Verdict, fold, mark, proving_wait_ms, schedule
 from ..errors import PoisonError, StoreError, StoreUnavailableError
-from .database import Connection, Database, store_errors
+from .database import Connection, Database, row_count, store_errors
 from .grouping import Regrouping, Touched, regroup_touched
 from .leadership import Leadership, refuse_if_fenced
 from .loading import Loaded, load_records
@@ -53,8 +53,8 @@ class DeadLetter:
 class Batch:
     """Commands to apply together. `heard_ms` is the org's time when they were learned.
 
-    `origin` goes to the change feed: event, sweep, backfill, refetch, pull. With `refetched` the reads were
-    made because their records are dirty, and count as attempts.
+    `origin` goes to the change feed: event, sweep, backfill, refetch, pull (and mapping, by `reproject`).
+    With `refetched` the reads were made because their records are dirty, and count as attempts.
     """
 
     commands: Sequence[Command]
@@ -151,6 +151,21 @@ class Applier:
                 (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True)) for row in held
             ]
             await self._project(connection, touched, "event", Outcome())
+
+    async def reproject(self, after: str) -> str | None:
+        """Project the next thousand records anew; return the last one's id, None when there are no more.
+
+        A changed mapping may take a new column from a field that the mirror has long known.
+        """
+        async with self._database.transaction() as connection:
+            await refuse_if_fenced(connection, self._database, self._leadership)
+            rows = await connection.fetch(self._database.sql("load_records_after"), self.org, after)
+            touched = [
+                (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=row["is_linked"]))
+                for row in rows
+            ]
+            await self._project(connection, touched, "mapping", Outcome())
+        return rows[-1]["id"] if rows else None
 
     async def _release_or_park(self, row: asyncpg.Record) -> None:
         try:
@@ -348,8 +363,11 @@ class Applier:
             )
         await self._park(connection, batch.dead_letters)
 
-    async def _park(self, connection: Connection, letters: Sequence[DeadLetter]) -> None:
-        if letters:
+    async def _park(self, connection: Connection, letters: Sequence[DeadLetter]) -> int:
+        """Keep dead letters; return how many were not there yet."""
+        if not letters:
+            return 0
+        return row_count(
             await connection.execute(
                 self._database.sql("insert_dead_letters"),
                 self.org,
@@ -358,6 +376,7 @@ class Applier:
                 [letter.reason for letter in letters],
                 [letter.position for letter in letters],
             )
+        )
 
     # Poison ------------------------------------------------------------------------------------------
 
@@ -401,12 +420,13 @@ class Applier:
     ) -> None:
         row = record.row
         reason = str(error)
-        _log.error("store.record.parked", record_id=row.record_id, entity=str(row.entity), reason=reason)
         mark(row, Cause.POISON, max(batch.heard_ms, row.seen_to_ms))
         if row.mark is not None:
             # The rule may have ended the mark before the row turned out to be poison again.
             row.mark.attempts = record.attempts_before or 0
-        await self._park(connection, [DeadLetter(reason, str(row.entity), row.record_id)])
+        if await self._park(connection, [DeadLetter(reason, str(row.entity), row.record_id)]):
+            # A record that is tried again and still does not fit is no news.
+            _log.error("store.record.parked", record_id=row.record_id, entity=str(row.entity), reason=reason)
 
 
 def _refuse_unless_poison(error: StoreError) -> None:

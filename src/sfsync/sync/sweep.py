@@ -179,6 +179,7 @@ class Sweeper:
             e for e, reading in readings.items() if reading.is_backfilled and reading.mapping != fingerprint
         ]
         if changed:
+            await self._work.writer.reproject()
             await owe_in_full(self._work.database, self._work.org, changed, "mapping")
 
     async def sweep(self, reason: str) -> str:

@@ -140,6 +140,13 @@ class Writer:
         self._work.set()
         return await outcome
 
+    async def reproject(self) -> None:
+        """Project every record anew, a thousand at a time between other batches."""
+        after: str | None = ""
+        while after is not None:
+            async with self._applying:
+                after = await self._applier.reproject(after)
+
     @property
     def queued_events(self) -> int:
         return self._queued_events
