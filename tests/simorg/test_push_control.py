@@ -61,6 +61,30 @@ async def test_burst_is_real_transactions_released_when_asked(rig: Rig) -> None:
     assert report["behind_gate"] == 0
 
 
+async def test_burst_passes_over_what_an_open_transaction_holds(rig: Rig) -> None:
+    """A long transaction beside a burst is what a drill wants, not a reason to fail."""
+    held, free = rig.create(), rig.create()
+    with rig.org.world.transaction() as transaction:
+        transaction.update(held, {"Title": "held"})
+        status, prepared = await control(rig, "POST", "burst", {"events": 20, "entity": "Lead"})
+    assert (status, prepared["prepared"]) == (200, 20)
+    last = rig.org.world.log[-2]
+    assert [change.record_id for change in last.changes] == [free]
+
+
+async def test_burst_that_fails_leaves_the_gate_open(rig: Rig) -> None:
+    """Events of others would be invisible for ever behind a gate that nobody opens."""
+    held, client = rig.create(), await rig.subscribed()
+    with rig.org.world.transaction() as transaction:
+        transaction.update(held, {"Title": "held"})
+        status, refused = await control(rig, "POST", "burst", {"events": 5, "entity": "Lead"})
+    assert (status, list(refused)) == (400, ["error"])
+    assert "UNABLE_TO_LOCK_ROW" in refused["error"] or "unable to obtain" in refused["error"]
+    assert [
+        event["data"]["payload"]["ChangeEventHeader"]["recordIds"] for event in await client.events()
+    ] == [[held]]
+
+
 async def test_burst_keeps_its_rate(rig: Rig) -> None:
     """A hundred events at two hundred a second take half a second, not less."""
     rig.create()
@@ -82,7 +106,7 @@ async def test_burst_keeps_its_rate(rig: Rig) -> None:
         ("burst", {"events": 1, "entity": "Case"}, "entity must be one of"),
         ("burst", {"events": 1}, "no live record"),
         ("burst", {"events": 1, "speed": 3}, "speed"),
-        ("publish", {"events": [{"entity": "Foo"}]}, "each event needs an entity"),
+        ("publish", {"events": [{"entity": "Foo"}]}, "events[0]: entity must be one of"),
         ("settings", {"connect_place": "middle"}, "connect_place must be one of"),
         ("settings", {"login_state": "drunk"}, "login_state must be one of"),
         ("settings", {"person_accounts": True}, "business accounts only"),

@@ -129,3 +129,25 @@ async def _until_held(http: aiohttp.ClientSession, told: dict[str, str]) -> None
         while not held:
             async with http.get(f"{told['control_url']}/stats") as response:
                 held = (await response.json())["bus"]["held_polls"]
+
+
+async def test_life_begun_on_the_command_line_is_known_to_the_control_api(tmp_path: Path) -> None:
+    """A user who stops life must not leave a second one running that nobody can see or stop."""
+    with org_process("--population", "40", "--life", "50", state_dir=tmp_path) as told:
+        async with aiohttp.ClientSession() as http:
+
+            async def ask(method: str, path: str) -> Any:
+                async with http.request(method, f"{told['control_url']}/{path}") as response:
+                    return await response.json()
+
+            async with asyncio.timeout(10):
+                while not (begun := await ask("GET", "life"))["done"]:
+                    assert begun["running"], begun
+            ended = await ask("DELETE", "life")
+            commits = (await ask("GET", "stats"))["commits"]
+            await asyncio.sleep(0.2)  # ten steps, were life still going on
+
+            assert begun["rate"] == 50
+            assert sum(ended["done"].values()) > 0
+            assert not (await ask("GET", "life"))["running"]
+            assert (await ask("GET", "stats"))["commits"] == commits

@@ -97,16 +97,14 @@ async def _serve(options: argparse.Namespace) -> None:
     try:
         port = await _listen(runner, options.port, context)
         org.url = f"{'https' if context else 'http'}://localhost:{port}"
-        life = Life(org, Pace(options.life, options.seed, MIX)) if options.life else None
-        if life is not None:
-            life.start()
+        if options.life:
+            org.life = Life(org, Pace(options.life, options.seed, MIX))
+            org.life.start()
         print(
             json.dumps({"url": org.url, "control_url": f"{org.url}/control", **told}),
             flush=True,
         )
         await stopped.wait()
-        if life is not None:
-            await life.stop()
     finally:
         await runner.cleanup()
 

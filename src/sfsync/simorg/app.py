@@ -17,6 +17,7 @@ from sfsync.simorg.gate import gate
 from sfsync.simorg.oauth import Sessions
 from sfsync.simorg.org import Credentials, Org, Settings, Stats
 from sfsync.simorg.schema import Schema
+from sfsync.simorg.shield import shield
 from sfsync.simorg.users import found_users
 from sfsync.simorg.world import World
 
@@ -46,7 +47,7 @@ def make_org(seed: int = 1) -> Org:
 
 def build_app(org: Org) -> web.Application:
     """Return the application that serves *org*."""
-    app = web.Application(middlewares=[gate(org)], client_max_size=REQUEST_BYTES_MAX)
+    app = web.Application(middlewares=[shield, gate(org)], client_max_size=REQUEST_BYTES_MAX)
 
     async def set_date(_request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Date"] = format_datetime(org.clock.now(), usegmt=True)

@@ -114,7 +114,7 @@ class QueryJobs:
 
     async def create(self, request: web.Request) -> web.Response:
         """Create a job and begin it."""
-        body = json_object(await request.text())
+        body = json_object(await request.read())
         job = self._job(request, body)
         self._jobs[job.id] = job
         self._org.stats.note("bulk2.job", job.query.soql)
@@ -135,7 +135,7 @@ class QueryJobs:
     async def abort(self, request: web.Request) -> web.Response:
         """End a job before it is done."""
         job = self._found(request)
-        if json_object(await request.text()).get("state") != "Aborted":
+        if json_object(await request.read()).get("state") != "Aborted":
             raise ApiError("INVALIDJOBSTATE", "A query job can only be set to the state Aborted")
         if job.state in TERMINAL:
             raise ApiError("INVALIDJOBSTATE", f"Aborting a job in the state {job.state} is not allowed")

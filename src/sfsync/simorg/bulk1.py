@@ -3,7 +3,6 @@
 Source: Bulk API 2.0 and Bulk API Developer Guide, "Bulk API" part.
 """
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from sfsync.simorg.calls import json_object
 from sfsync.simorg.dml import known_entity
 from sfsync.simorg.errors import ApiError, not_found
 from sfsync.simorg.gate import USER, json_response
+from sfsync.simorg.json_body import read_json
 from sfsync.simorg.soql_run import run
 from sfsync.simorg.values import rest_datetime
 
@@ -53,7 +53,7 @@ class _Jobs:
         self._jobs: dict[str, Job1] = {}
 
     async def create(self, request: web.Request) -> web.Response:
-        body = json_object(await request.text())
+        body = json_object(await request.read())
         operation = body.get("operation")
         if operation not in OPERATIONS:
             raise ApiError("InvalidJob", f"operation must be one of {', '.join(OPERATIONS)}")
@@ -78,14 +78,14 @@ class _Jobs:
 
     async def change(self, request: web.Request) -> web.Response:
         job = self._found(request)
-        state = json_object(await request.text()).get("state")
+        state = json_object(await request.read()).get("state")
         if state not in ("Closed", "Aborted"):
             raise ApiError("InvalidJobState", f"the state {state} cannot be set")
         job.info["state"] = state
         return json_response(job.info)
 
     async def add_batch(self, request: web.Request) -> web.Response:
-        job, text = self._found(request), await request.text()
+        job, text = self._found(request), (await request.read()).decode()
         batch_id = self._org.world.ids.next("Batch")
         if job.info["operation"] in ("query", "queryAll"):
             deleted = job.info["operation"] == "queryAll"
@@ -160,7 +160,7 @@ class _Jobs:
 
 def _records(text: str) -> list[dict[str, Any]]:
     try:
-        rows = json.loads(text)
+        rows = read_json(text.encode())
     except ValueError as error:
         raise ApiError("InvalidBatch", f"{error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -103,7 +103,7 @@ class Ingest:
 
     async def create(self, request: web.Request) -> web.Response:
         """Open a job."""
-        body = json_object(await request.text())
+        body = json_object(await request.read())
         operation = body.get("operation")
         if operation not in OPERATIONS:
             raise ApiError("INVALIDJOB", f"operation must be one of {', '.join(OPERATIONS)}")
@@ -124,13 +124,13 @@ class Ingest:
         job = self._found(request)
         if job.state != "Open":
             raise ApiError("INVALIDJOBSTATE", f"the job takes no data in the state {job.state}")
-        job.text += await request.text()
+        job.text += (await request.read()).decode()
         return web.Response(status=201)
 
     async def close_or_abort(self, request: web.Request) -> web.Response:
         """Begin the work, or end the job."""
         job = self._found(request)
-        state = json_object(await request.text()).get("state")
+        state = json_object(await request.read()).get("state")
         if state == "UploadComplete" and job.state == "Open":
             rows = list(csv.DictReader(io.StringIO(job.text, newline="")))
             origin = f"com/salesforce/api/bulkapi/{job.version}"

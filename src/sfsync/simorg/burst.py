@@ -6,17 +6,18 @@ that a latency is measured from when an event could first be delivered, not from
 """
 
 import asyncio
-import json
 import random
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from sfsync.simorg.bus import Message, Retained
+from sfsync.simorg.control_input import ControlError, Input, answering, input_of
+from sfsync.simorg.errors import ApiError
 from sfsync.simorg.event_shapes import Shapes
+from sfsync.simorg.json_body import write_json
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
@@ -36,10 +37,10 @@ FIELDS = {
 CHUNK = 200
 TICK_S = 0.001
 EVENTS_MAX = 2_000_000
-
-
-class OrderError(Exception):
-    """A request that cannot be done; its text says why."""
+RATE_MAX = 1e9
+ORIGIN = "com/salesforce/api/rest/66.0;client=Burst"
+# How many refused updates in a row mean that nothing can be updated.
+DRAWS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +62,26 @@ class Burst:
         self._prepared: list[Retained] = []
         self._released: list[tuple[int, int]] = []
         self._task: asyncio.Task[None] | None = None
+        self._preparing = asyncio.Lock()
 
     async def prepare(self, order: Order) -> dict[str, Any]:
-        """Commit the updates behind the gate, and begin to let them through if the order says so."""
-        await self.stop()
-        rng = random.Random(order.seed)
-        records = self._live_records(order.entities)
-        if not records:
-            raise OrderError(f"no live record of {', '.join(order.entities)} to update; create some first")
-        self._org.bus.shut_gate()
-        began = time.perf_counter()
-        for number in range(order.events):
-            entity, record_id = rng.choice(records)
-            field = rng.choice(FIELDS[entity])
-            with self._org.world.transaction(
-                origin="com/salesforce/api/rest/66.0;client=Burst"
-            ) as transaction:
-                transaction.update(record_id, {field: f"{field} {order.seed}-{number}"})
-            if number % CHUNK == CHUNK - 1:
-                await asyncio.sleep(0)
-        self._prepared, self._released = self._org.bus.behind_gate(), []
-        if order.release:
-            self.release(order.rate)
+        """Commit the updates behind the gate, and begin to let them through if the order says so.
+
+        Records that another transaction holds are passed over. Raises ControlError if nothing can be updated; then, as
+        after any other failure, the gate is open again.
+        """
+        async with self._preparing:
+            await self.stop()
+            began = time.perf_counter()
+            self._org.bus.shut_gate()
+            try:
+                await self._commit_updates(order)
+            except BaseException:
+                self._org.bus.open_gate()
+                raise
+            self._prepared, self._released = self._org.bus.behind_gate(), []
+            if order.release:
+                self.release(order.rate)
         ids = [retained.replay_id for retained in self._prepared]
         return {
             "prepared": len(ids),
@@ -92,8 +91,11 @@ class Burst:
         }
 
     def release(self, rate: float | None) -> None:
-        """Begin to let events through."""
-        self._task = asyncio.get_running_loop().create_task(self._release(rate), name="burst")
+        """Begin to let events through, at *rate* a second from now on."""
+        if self._task is not None:
+            self._task.cancel()
+        left = len(self._org.bus.behind_gate())
+        self._task = asyncio.get_running_loop().create_task(self._release(left, rate), name="burst")
 
     async def stop(self) -> None:
         """Stop pacing and open the gate."""
@@ -117,8 +119,32 @@ class Burst:
             "released_us": released,
         }
 
-    async def _release(self, rate: float | None) -> None:
-        total, done = len(self._prepared), 0
+    async def _commit_updates(self, order: Order) -> None:
+        rng = random.Random(order.seed)
+        records = self._live_records(order.entities)
+        if not records:
+            raise ControlError(f"no live record of {', '.join(order.entities)} to update; create some first")
+        for number in range(order.events):
+            self._update_one(rng, records, f"{order.seed}-{number}")
+            if number % CHUNK == CHUNK - 1:
+                await asyncio.sleep(0)
+
+    def _update_one(self, rng: random.Random, records: list[tuple[str, str]], value: str) -> None:
+        refusal: ApiError | None = None
+        for _ in range(DRAWS_MAX):
+            entity, record_id = rng.choice(records)
+            field = rng.choice(FIELDS[entity])
+            try:
+                with self._org.world.transaction(origin=ORIGIN) as transaction:
+                    transaction.update(record_id, {field: f"{field} {value}"})
+            except ApiError as error:
+                refusal = error
+            else:
+                return
+        raise ControlError(f"{DRAWS_MAX} records in a row refused an update, the last with: {refusal}")
+
+    async def _release(self, total: int, rate: float | None) -> None:
+        done = 0
         began = time.perf_counter()
         while done < total:
             due = total if rate is None else min(int((time.perf_counter() - began) * rate) + 1, total)
@@ -143,93 +169,71 @@ def add_burst_routes(app: web.Application, org: "Org") -> None:
     """Serve the control routes of load and of payloads published as they are."""
     burst = Burst(org)
 
-    async def prepare(request: web.Request) -> web.Response:
-        return web.json_response(await burst.prepare(_order(org, await _body(request))))
+    async def prepare(request: web.Request) -> Any:
+        return await burst.prepare(_order(org, await input_of(request)))
 
-    async def release(request: web.Request) -> web.Response:
-        burst.release(_rate(await _body(request)))
-        return web.json_response({"releasing": True})
+    async def release(request: web.Request) -> Any:
+        burst.release(_rate((await input_of(request)).only("rate")))
+        return {"releasing": True}
 
-    async def report(_request: web.Request) -> web.Response:
-        return web.json_response(burst.report())
+    async def report(_request: web.Request) -> Any:
+        return burst.report()
 
-    async def stop(_request: web.Request) -> web.Response:
+    async def stop(_request: web.Request) -> Any:
         await burst.stop()
-        return web.json_response(burst.report())
+        return burst.report()
 
-    async def publish(request: web.Request) -> web.Response:
-        messages = _messages(org, await _body(request))
+    async def publish(request: web.Request) -> Any:
+        messages = _messages(org, await input_of(request))
         org.bus.publish(messages)
-        return web.json_response({"published": len(messages), "last_replay_id": org.bus.last_replay_id})
+        return {"published": len(messages), "last_replay_id": org.bus.last_replay_id}
 
     async def close(_app: web.Application) -> None:
         await burst.stop()
 
-    app.router.add_post("/control/burst", _refusing(prepare))
-    app.router.add_post("/control/burst/release", _refusing(release))
-    app.router.add_get("/control/burst", report)
-    app.router.add_delete("/control/burst", stop)
-    app.router.add_post("/control/publish", _refusing(publish))
+    for method, path, handler in (
+        ("POST", "burst", prepare),
+        ("POST", "burst/release", release),
+        ("GET", "burst", report),
+        ("DELETE", "burst", stop),
+        ("POST", "publish", publish),
+    ):
+        app.router.add_route(method, f"/control/{path}", answering(handler))
     app.on_shutdown.append(close)
 
 
-def _refusing(handler: Any) -> Any:
-    """Answer 400 with what is wrong where *handler* refuses what it was given."""
-
-    async def refusing(request: web.Request) -> web.Response:
-        try:
-            response: web.Response = await handler(request)
-        except (OrderError, ValueError) as error:
-            return web.json_response({"error": f"{request.path}: {error}"}, status=400)
-        return response
-
-    return refusing
-
-
-async def _body(request: web.Request) -> Mapping[str, Any]:
-    text = await request.text()
-    body = json.loads(text) if text.strip() else {}
-    if not isinstance(body, dict):
-        raise OrderError("the body must be a JSON object")
-    return body
+def _order(org: "Org", given: Input) -> Order:
+    given.only("events", "rate", "entity", "release", "seed")
+    events = given.required("events", "a whole number")
+    if not 0 < events <= EVENTS_MAX:
+        raise ControlError(
+            f"{given.where}: events must be a whole number from 1 to {EVENTS_MAX}; got {events}"
+        )
+    entities = tuple(name for name in FIELDS if name in org.settings.cdc_entities)
+    if given.members.get("entity") is not None:
+        entities = (given.chosen("entity", FIELDS),)
+    release = given.optional("release", "true or false") is not False
+    return Order(events, _rate(given), entities, release, given.optional("seed", "a whole number") or 1)
 
 
-def _order(org: "Org", body: Mapping[str, Any]) -> Order:
-    unknown = sorted(set(body) - {"events", "rate", "entity", "release", "seed"})
-    if unknown:
-        raise OrderError(f"unknown key {unknown[0]!r}; known are events, rate, entity, release, seed")
-    events = body.get("events")
-    if not isinstance(events, int) or not 0 < events <= EVENTS_MAX:
-        raise OrderError(f"events must be a whole number from 1 to {EVENTS_MAX}; got {events!r}")
-    entity = body.get("entity")
-    selected = tuple(name for name in FIELDS if name in org.settings.cdc_entities)
-    entities = selected if entity is None else (str(entity),)
-    if any(name not in FIELDS for name in entities):
-        raise OrderError(f"entity must be one of {', '.join(FIELDS)}; got {entity!r}")
-    return Order(events, _rate(body), entities, body.get("release", True) is True, int(body.get("seed", 1)))
+def _rate(given: Input) -> float | None:
+    rate = given.optional("rate", "a number")
+    if rate is not None and not 0 < rate <= RATE_MAX:
+        wanted = f"a positive number of events per second, at most {RATE_MAX:g}, or null for all at once"
+        raise ControlError(f"{given.where}: rate must be {wanted}; got {rate}")
+    return rate  # type: ignore[no-any-return]  # a number
 
 
-def _rate(body: Mapping[str, Any]) -> float | None:
-    rate = body.get("rate")
-    if rate is None:
-        return None
-    if not isinstance(rate, int | float) or rate <= 0:
-        raise OrderError(f"rate must be a positive number of events per second, or null; got {rate!r}")
-    return float(rate)
-
-
-def _messages(org: "Org", body: Mapping[str, Any]) -> list[Message]:
-    events = body.get("events")
-    if not isinstance(events, list):
-        raise OrderError('events must be a list of {"entity", "payload", "record_ids"?}')
+def _messages(org: "Org", given: Input) -> list[Message]:
+    given.only("events")
     shapes = Shapes(org.world.schema)
     messages = []
-    for event in events:
-        if not isinstance(event, dict) or event.get("entity") not in org.world.schema.entities:
-            raise OrderError(
-                f"each event needs an entity of {', '.join(org.world.schema.entities)}; got {event!r}"
-            )
-        payload = json.dumps(event.get("payload"), ensure_ascii=False).encode()
-        record_ids = tuple(map(str, event.get("record_ids", ())))
-        messages.append(Message(event["entity"], record_ids, shapes.of(event["entity"]).schema_id, payload))
+    for place, event in enumerate(given.required("events", "a list")):
+        if not isinstance(event, dict):
+            raise ControlError(f"{given.where}: events[{place}] must be an object; got {event!r}")
+        each = Input(f"{given.where}: events[{place}]", event).only("entity", "payload", "record_ids")
+        entity = each.chosen("entity", org.world.schema.entities)
+        record_ids = tuple(each.texts("record_ids")) if "record_ids" in event else ()
+        payload = write_json(event.get("payload"))
+        messages.append(Message(entity, record_ids, shapes.of(entity).schema_id, payload))
     return messages

@@ -4,13 +4,13 @@ Why: `/composite` and `/composite/batch` run other calls inside one request; wit
 the outer HTTP request and an inner one take the same path.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sfsync.simorg.errors import ApiError, not_found
+from sfsync.simorg.json_body import read_json
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
@@ -38,7 +38,7 @@ class Call:
     def origin(self) -> str:
         """Where a change made by this call says it came from."""
         options = self.headers.get("Sforce-Call-Options", "")
-        client = re.search(r"client=([^,;\s]+)", options)
+        client = re.search(r"client=([\w./-]{1,100})", options, re.ASCII)
         return f"com/salesforce/api/rest/{self.version}" + (f";client={client.group(1)}" if client else "")
 
     def snapshot(self) -> "Snapshot":
@@ -105,10 +105,10 @@ class Routes:
         raise not_found()
 
 
-def json_object(text: str) -> dict[str, Any]:
+def json_object(text: bytes) -> dict[str, Any]:
     """Return the JSON object that *text* is. Raises ApiError."""
     try:
-        body = json.loads(text)
+        body = read_json(text)
     except ValueError as error:
         raise ApiError("JSON_PARSER_ERROR", f"{error}") from error
     if not isinstance(body, dict):

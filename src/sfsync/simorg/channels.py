@@ -16,6 +16,7 @@ import msgspec
 from sfsync.simorg import bayeux
 from sfsync.simorg.bus import Retained
 from sfsync.simorg.event_shapes import Shapes, written
+from sfsync.simorg.json_body import write_json
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
@@ -126,10 +127,10 @@ def _requested(org: "Org", channel: str, message: Mapping[str, Any]) -> int:
         return NEW_ONLY
     if channel not in replay:
         if org.settings.replay_map_strict:
-            raise bayeux.missing_from_map(channel, msgspec.json.encode(replay).decode())
+            raise bayeux.missing_from_map(channel, write_json(replay).decode())
         return NEW_ONLY
     asked = replay[channel]
     try:
         return int(asked)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise bayeux.invalid_replay_id(asked) from error

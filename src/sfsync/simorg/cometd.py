@@ -14,14 +14,15 @@ import asyncio
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
-import msgspec
 from aiohttp import web
 
 from sfsync.simorg import bayeux
 from sfsync.simorg.burst import add_burst_routes
 from sfsync.simorg.cometd_server import BROWSER_COOKIE, Answer, Caller, CometdServer, Message
 from sfsync.simorg.feed import Feed
+from sfsync.simorg.json_body import read_json, write_json
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
@@ -68,7 +69,7 @@ class CometdEndpoint:
         if len(body) > REQUEST_BYTES_MAX:
             return _reply([{"successful": False, "error": bayeux.TOO_LARGE}], status=413)
         try:
-            messages = await _messages(request, body)
+            messages = _messages(request, body)
         except ValueError as error:
             return web.Response(status=400, text=f"400::{error}")
         channel = str(messages[0].get("channel", ""))
@@ -83,7 +84,7 @@ class CometdEndpoint:
         return await self._spoil_reply(request, response, f"{channel} events={len(answer.events)}")
 
     def _response(self, answer: Answer) -> web.Response:
-        replies = [msgspec.json.encode(reply) for reply in answer.replies]
+        replies = [write_json(reply) for reply in answer.replies]
         parts = self._arranged(answer, replies)
         errors = {str(reply.get("error", ""))[:3] for reply in answer.replies}
         status = self._org.settings.auth_http_status if "401" in errors else 200
@@ -150,13 +151,13 @@ class CometdEndpoint:
                 continue
 
 
-async def _messages(request: web.Request, body: bytes) -> list[Message]:
+def _messages(request: web.Request, body: bytes) -> list[Message]:
     """Return the Bayeux messages of a request. Raises ValueError."""
     if request.content_type == "application/x-www-form-urlencoded":
-        body = str((await request.post()).get("message", "")).encode()
+        body = dict(parse_qsl(body.decode(errors="replace"))).get("message", "").encode()
     try:
-        decoded = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+        decoded = read_json(body)
+    except ValueError as error:
         raise ValueError(f"the body is no JSON: {error}") from error
     messages = decoded if isinstance(decoded, list) else [decoded]
     if not messages or not all(isinstance(message, dict) for message in messages):
@@ -165,7 +166,7 @@ async def _messages(request: web.Request, body: bytes) -> list[Message]:
 
 
 def _reply(messages: list[dict[str, Any]], *, status: int) -> web.Response:
-    body = msgspec.json.encode(messages)
+    body = write_json(messages)
     return web.Response(body=body, status=status, content_type="application/json", charset="UTF-8")
 
 

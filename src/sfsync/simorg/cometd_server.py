@@ -8,6 +8,7 @@ Source: Bayeux protocol 1.0; Streaming API guide, "Streaming API Error Codes"; C
 
 import asyncio
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]
 VERSION_MIN = 37.0
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,2})?", re.ASCII)
 BROWSER_COOKIE = "BAYEUX_BROWSER"
 # How often a poll looks again while a fault withholds its events, for no event announces the end of a fault.
 WITHHELD_LOOK_S = 0.1
@@ -105,8 +107,10 @@ class CometdServer:
         if login is None:
             raise bayeux.handshake_denied(bayeux.AUTHENTICATION_INVALID)
         offered = message.get("supportedConnectionTypes", ["long-polling"])
-        if "long-polling" not in offered:
-            raise bayeux.invalid_connection_type(",".join(map(str, offered)))
+        if not isinstance(offered, list) or "long-polling" not in offered:
+            raise bayeux.invalid_connection_type(
+                ",".join(map(str, offered)) if isinstance(offered, list) else offered
+            )
         if len(self.sessions.live()) >= self._org.settings.concurrent_clients:
             raise bayeux.handshake_denied(bayeux.CONCURRENT_LIMIT)
         answer.browser = caller.browser or f"{self._rng.getrandbits(80):x}"
@@ -249,11 +253,9 @@ class CometdServer:
 
     @staticmethod
     def _check_version(caller: Caller) -> None:
-        try:
-            version = float(caller.version)
-        except ValueError:
-            raise Failure(bayeux.VERSION_MISSING) from None
-        if version < VERSION_MIN:
+        if not _VERSION.fullmatch(caller.version):
+            raise Failure(bayeux.VERSION_MISSING)
+        if float(caller.version) < VERSION_MIN:
             raise Failure(bayeux.VERSION_OLD)
 
     def _raise_fault(self, channel: str, message: Message) -> None:

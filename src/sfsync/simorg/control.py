@@ -5,56 +5,48 @@ documents every route.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from sfsync.simorg import burst
 from sfsync.simorg.control_faults import fault_kinds, plant
-from sfsync.simorg.control_input import ControlError, Input, change_settings, input_of
+from sfsync.simorg.control_input import ControlError, Input, answering, change_settings, input_of
 from sfsync.simorg.control_state import commit_json, commits, records
 from sfsync.simorg.control_steps import Steps, hold_open
 from sfsync.simorg.fields_change import change_field
-from sfsync.simorg.gate import json_response
 from sfsync.simorg.life import Life, Pace
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
 
+CLOCK_MIN_S, CLOCK_MAX_S = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (2010, 2100))
+_WHOLE = re.compile(r"\d{1,15}", re.ASCII)
+YEAR_S = 366 * 86_400
 Handler = Callable[["_Control", web.Request], Awaitable[Any]]
 
 
 def add_control_routes(app: web.Application, org: "Org") -> None:
     """Serve the control API of *org*."""
     control = _Control(org)
+    app.router.add_get("/control", answering(control.document))
     for (method, path), (handler, _) in _ROUTES.items():
-        app.router.add_route(method, path, control.serving(handler))
+        app.router.add_route(method, path, answering(partial(handler, control)))
     app.on_shutdown.append(control.close)
 
 
 class _Control:
     def __init__(self, org: "Org") -> None:
         self._org = org
-        self._life: Life | None = None
         self._open: dict[str, asyncio.Task[None]] = {}
-
-    def serving(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """Return the web handler that answers with *handler*'s JSON, or 400 with what is wrong."""
-
-        async def serve(request: web.Request) -> web.Response:
-            try:
-                return json_response(await handler(self, request))
-            except ControlError as error:
-                return json_response({"error": str(error)}, status=400)
-
-        return serve
 
     async def close(self, _app: web.Application) -> None:
         """Stop what runs in the background."""
-        if self._life is not None:
-            await self._life.stop()
+        await self._stop_life()
         for task in self._open.values():
             task.cancel()
         await asyncio.gather(*self._open.values(), return_exceptions=True)
@@ -90,13 +82,18 @@ class _Control:
 
     async def move_clock(self, request: web.Request) -> Any:
         given = (await input_of(request)).only("advance_s")
-        self._org.clock.advance(given.required("advance_s", "a number"))
+        seconds = given.required("advance_s", "a number")
+        if not CLOCK_MIN_S <= self._org.clock.now_ms() / 1_000 + seconds <= CLOCK_MAX_S:
+            raise ControlError(
+                f"{given.where}: advance_s: org time must stay between the years 2010 and 2100"
+            )
+        self._org.clock.advance(seconds)
         return await self.clock(request)
 
     async def transact(self, request: web.Request) -> Any:
         given = await input_of(request)
         given.only("user", "origin", "duration_s", "age_s", "silent", "wait", "steps")
-        age_s, duration_s = given.optional("age_s", "a number"), given.optional("duration_s", "a number")
+        age_s, duration_s = given.within("age_s", 0, YEAR_S), given.within("duration_s", 0, YEAR_S)
         started_at = self._org.clock.now() - timedelta(seconds=age_s) if age_s else None
         tx = self._org.world.transaction(
             given.optional("user", "a string"),
@@ -152,19 +149,21 @@ class _Control:
     async def begin_life(self, request: web.Request) -> Any:
         given = (await input_of(request)).only("rate", "seed", "mix")
         pace = Pace.of(given)
-        if self._life is not None:
-            await self._life.stop()
-        self._life = Life(self._org, pace)
-        self._life.start()
+        await self._stop_life()
+        self._org.life = Life(self._org, pace)
+        self._org.life.start()
         return {"rate": pace.rate, "seed": pace.seed, "mix": pace.mix}
 
     async def life(self, _request: web.Request) -> Any:
-        return {"running": self._life is not None and self._life.is_running, "done": self._done()}
+        life = self._org.life
+        if life is None:
+            return {"running": False, "done": {}}
+        pace = {"rate": life.pace.rate, "seed": life.pace.seed, "mix": life.pace.mix}
+        return {"running": life.is_running, **pace, "done": dict(life.done), "failure": life.failure}
 
     async def end_life(self, _request: web.Request) -> Any:
-        if self._life is not None:
-            await self._life.stop()
-        return {"done": self._done()}
+        await self._stop_life()
+        return {"done": dict(self._org.life.done) if self._org.life else {}}
 
     async def refresh_org(self, request: web.Request) -> Any:
         (await input_of(request)).only()
@@ -173,8 +172,9 @@ class _Control:
         self._org.bus.reset()
         return {"org_id": self._org.world.org_id}
 
-    def _done(self) -> dict[str, int]:
-        return dict(self._life.done) if self._life is not None else {}
+    async def _stop_life(self) -> None:
+        if self._org.life is not None:
+            await self._org.life.stop()
 
 
 _ROUTES: dict[tuple[str, str], tuple[Handler, str]] = {
@@ -240,6 +240,6 @@ def _whole(query: Input, name: str) -> int | None:
     text = query.members.get(name)
     if text is None:
         return None
-    if not str(text).isdigit():
+    if not _WHOLE.fullmatch(str(text)):
         raise ControlError(f"{query.where}: {name} must be a whole number; got {text!r}")
     return int(text)

@@ -1,13 +1,16 @@
 """Checks on what the control API is given: each refusal says what is wrong, where, and what to do."""
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from aiohttp import web
 
+from sfsync.simorg.json_body import read_json, write_json
 from sfsync.simorg.push_settings import CHOICES, UNSUPPORTED
+
+# As seconds it is thirty years, and no sum of it with an instant leaves the calendar.
+NUMBER_MAX = 1_000_000_000
 
 
 class ControlError(Exception):
@@ -55,6 +58,13 @@ class Input:
             raise ControlError(f"{self.where}: {name} is missing; it must be {kind}")
         return value
 
+    def within(self, name: str, least: float, most: float) -> float | None:
+        """Return a number, None if it is missing. Raises ControlError if it lies outside *least* to *most*."""
+        value: float | None = self.optional(name, "a number")
+        if value is not None and not least <= value <= most:
+            raise ControlError(f"{self.where}: {name} must lie between {least:,} and {most:,}; got {value}")
+        return value
+
     def chosen(self, name: str, among: Collection[str]) -> str:
         """Return a string that is one of *among*. Raises ControlError otherwise."""
         value: str = self.required(name, "a string")
@@ -72,12 +82,29 @@ class Input:
         return value
 
 
+def answering(
+    handler: Callable[[web.Request], Awaitable[Any]],
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return the web handler that answers with *handler*'s JSON, or with 400 and what is wrong."""
+
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            body, status = await handler(request), 200
+        except ControlError as error:
+            body, status = {"error": str(error)}, 400
+        return web.Response(
+            body=write_json(body), status=status, content_type="application/json", charset="UTF-8"
+        )
+
+    return answer
+
+
 async def input_of(request: web.Request) -> Input:
     """Return the JSON object in the body; an empty body is an empty object. Raises ControlError."""
     where = f"{request.method} {request.path}"
-    text = await request.text()
+    body = await request.read()
     try:
-        members = json.loads(text) if text.strip() else {}
+        members = read_json(body) if body.strip() else {}
     except ValueError as error:
         raise ControlError(f"{where}: the body is no JSON: {error}") from error
     if not isinstance(members, dict):
@@ -106,7 +133,8 @@ def _setting(given: Input, name: str, kind: Any) -> Any:
         return given.required(name, "a string")
     if kind in (int, float):
         number = kind(given.required(name, "a whole number" if kind is int else "a number"))
-        if number < 0:
-            raise ControlError(f"{given.where}: {name} must not be negative; got {number}")
+        if not 0 <= number <= NUMBER_MAX:
+            wrong = "be negative" if number < 0 else f"exceed {NUMBER_MAX:,}"
+            raise ControlError(f"{given.where}: {name} must not {wrong}; got {number}")
         return number
     return given.texts(name)

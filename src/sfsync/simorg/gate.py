@@ -7,16 +7,15 @@ Source: REST API Developer Guide, "Status Codes and Error Responses", "Headers: 
 """
 
 import asyncio
-import sys
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-import msgspec
 from aiohttp import hdrs, web
 
 from sfsync.simorg.errors import ApiError, not_found
+from sfsync.simorg.json_body import write_json
+from sfsync.simorg.shield import api_error_of
 
 if TYPE_CHECKING:
     from sfsync.simorg.faults import Fault
@@ -69,7 +68,7 @@ def error_response(error: ApiError) -> web.Response:
 def json_response(body: Any, status: int = 200) -> web.Response:
     """Return *body* as JSON in UTF-8."""
     return web.Response(
-        body=msgspec.json.encode(body), status=status, content_type="application/json", charset="UTF-8"
+        body=write_json(body), status=status, content_type="application/json", charset="UTF-8"
     )
 
 
@@ -77,18 +76,8 @@ async def _guarded(org: "Org", request: web.Request, handler: Handler) -> web.St
     try:
         _admit(org, request)
         return await handler(request)
-    except ApiError as error:
-        return error_response(error)
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ",".join(sorted(error.allowed_methods))
-        message = f"HTTP Method '{request.method}' not allowed. Allowed are {allowed}"
-        return error_response(ApiError("METHOD_NOT_ALLOWED", message))
-    except web.HTTPNotFound:
-        return error_response(not_found())
-    except Exception:  # noqa: BLE001  # an org answers its own failures with UNKNOWN_EXCEPTION
-        traceback.print_exc(file=sys.stderr)
-        message = "An unexpected error occurred. Please include this ErrorId if you contact support: 1-1 (0)"
-        return json_response([{"message": message, "errorCode": "UNKNOWN_EXCEPTION"}], status=500)
+    except Exception as error:  # noqa: BLE001  # whatever it was, the limits are in the reply's header
+        return error_response(api_error_of(error, request))
 
 
 def _admit(org: "Org", request: web.Request) -> None:
@@ -143,7 +132,7 @@ async def _suffer(org: "Org", request: web.Request, subject: str) -> web.Respons
 
 def _planted_reply(params: Any) -> web.Response:
     body = params.get("body", "")
-    text = body if isinstance(body, str) else msgspec.json.encode(body).decode()
+    text = body if isinstance(body, str) else write_json(body).decode()
     kind = params.get("content_type") or (
         "text/html" if text.lstrip().startswith("<") else "application/json"
     )

@@ -6,6 +6,8 @@ from a seed; a choice that the state does not allow (nothing to undelete, a lock
 
 import asyncio
 import random
+import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ MIX = {
     "purge": 0.0,
 }
 RATE_MAX = 2_000.0
+WEIGHT_MAX = 1e6
 TICK_S = 0.02
 ORIGINS = (
     "",
@@ -56,8 +59,9 @@ class Pace:
             raise ControlError(f"{given.where}: rate must lie above 0 and up to {RATE_MAX:g}; got {rate}")
         mix = Input(f"{given.where}: mix", given.optional("mix", "an object") or MIX).only(*MIX)
         weights = {name: float(mix.required(name, "a number")) for name in mix.members}
-        if not any(weights.values()) or min(weights.values()) < 0:
-            raise ControlError(f"{mix.where}: weights must not be negative, and one must be above 0")
+        if not any(weights.values()) or min(weights.values()) < 0 or max(weights.values()) > WEIGHT_MAX:
+            limit = f"weights must lie between 0 and {WEIGHT_MAX:g}, and one above 0"
+            raise ControlError(f"{mix.where}: {limit}")
         return cls(rate, given.optional("seed", "a whole number") or 1, weights)
 
 
@@ -66,7 +70,7 @@ class Life:
 
     def __init__(self, org: "Org", pace: Pace) -> None:
         self._org = org
-        self._pace = pace
+        self.pace = pace
         self._rng = random.Random(pace.seed)
         self._populace = Populace(pace.seed + 1)
         self._task: asyncio.Task[None] | None = None
@@ -75,6 +79,7 @@ class Life:
         self._binned: list[str] = []
         self._owners = owners(org.world)
         self.done: Counter[str] = Counter()
+        self.failure: str | None = None
 
     @property
     def is_running(self) -> bool:
@@ -86,19 +91,16 @@ class Life:
         self._task = asyncio.create_task(self._run(), name="org life")
 
     async def stop(self) -> None:
-        """End it and wait until it has ended. Raises what it failed with."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        try:
-            await self._task
-        except asyncio.CancelledError:
+        """End it and wait until it has ended."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
             self._task = None
 
     def step(self) -> str:
         """Do one thing in one transaction and return its kind."""
-        kinds = list(self._pace.mix)
-        kind = self._rng.choices(kinds, [self._pace.mix[name] for name in kinds])[0]
+        kinds = list(self.pace.mix)
+        kind = self._rng.choices(kinds, [self.pace.mix[name] for name in kinds])[0]
         try:
             done = kind if self._attempt(kind) else self._fall_back()
         except ApiError:
@@ -108,10 +110,17 @@ class Life:
         return done
 
     async def _run(self) -> None:
+        try:
+            await self._go_on()
+        except Exception as error:  # noqa: BLE001  # whatever it was, GET /control/life tells it
+            self.failure = f"{type(error).__name__}: {error}"
+            traceback.print_exc(file=sys.stderr)
+
+    async def _go_on(self) -> None:
         loop = asyncio.get_running_loop()
         started, count = loop.time(), 0
         while True:
-            due = int((loop.time() - started) * self._pace.rate)
+            due = int((loop.time() - started) * self.pace.rate)
             while count < due:
                 self.step()
                 count += 1

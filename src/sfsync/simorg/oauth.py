@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sfsync.simorg.faults import Fault
     from sfsync.simorg.org import Org
 
+FORM_BYTES_MAX = 65_536
 __all__ = ["Session", "Sessions", "add_oauth_routes"]
 
 
@@ -52,7 +54,7 @@ class OAuthEndpoints:
     async def token(self, request: web.Request) -> web.Response:
         """Answer the token endpoint."""
         form = await _form(request) | basic_credentials(request.headers.get("Authorization"))
-        self._org.stats.note("token", form.get("grant_type", ""))
+        self._org.stats.note("token", form.get("grant_type", "")[:100])
         try:
             self._refuse_by_fault(form.get("grant_type", ""))
             granted = grant(self._org, TokenRequest(form, base_url(request), request.host))
@@ -204,8 +206,12 @@ class _Status(web.HTTPException):
 
 async def _form(request: web.Request) -> dict[str, str]:
     """Return the form fields of *request*, from its body or, as some clients send them, from its query."""
-    posted = await request.post()
-    return dict(request.query) | {name: value for name, value in posted.items() if isinstance(value, str)}
+    body = await request.read()
+    if len(body) > FORM_BYTES_MAX:
+        raise web.HTTPRequestEntityTooLarge(FORM_BYTES_MAX, len(body))
+    text = body.decode(errors="replace")
+    is_form = request.content_type in ("application/x-www-form-urlencoded", "application/octet-stream")
+    return dict(request.query) | (dict(parse_qsl(text)) if is_form else {})
 
 
 def _json(body: dict[str, Any], *, status: int = 200) -> web.Response:

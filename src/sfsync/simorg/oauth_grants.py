@@ -153,14 +153,14 @@ def _verified_claims(org: "Org", assertion: str) -> dict[str, Any]:
                 "verify_sub": False,
             },
         )
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise refusal("invalid_assertion") from error
     return claims
 
 
 def _audiences(claims: Mapping[str, Any]) -> set[str]:
-    audience = claims.get("aud", ())
-    return {str(each).rstrip("/") for each in ([audience] if isinstance(audience, str) else audience)}
+    audience = claims.get("aud")
+    return {str(each).rstrip("/") for each in (audience if isinstance(audience, list) else [audience])}
 
 
 def _check_expiry(org: "Org", claim: object) -> None:

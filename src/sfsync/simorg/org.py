@@ -15,6 +15,7 @@ from sfsync.simorg.world import World
 
 if TYPE_CHECKING:
     from sfsync.simorg.bus import EventBus
+    from sfsync.simorg.life import Life
     from sfsync.simorg.oauth import Sessions
     from sfsync.simorg.soql_run import Result
 
@@ -93,6 +94,8 @@ class Org:
     jwt_public_pem: str | None = None
     # Results of queries with more pages to fetch, by locator; the oldest make room.
     cursors: "dict[str, Result]" = field(default_factory=dict)
+    # Users at work in the background, whoever let them begin; kept after their end for what they did.
+    life: "Life | None" = None
     # Set by `make_org`, which builds them from the org itself.
     sessions: "Sessions" = field(init=False)
     bus: "EventBus" = field(init=False)

@@ -3,7 +3,6 @@
 Source: REST API Developer Guide.
 """
 
-import json
 import random
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from sfsync.simorg.describe import describe_entity, describe_global
 from sfsync.simorg.dml import known_entity
 from sfsync.simorg.errors import ApiError
 from sfsync.simorg.gate import NEWEST_VERSION, OLDEST_VERSION, STALE, USER, json_response
+from sfsync.simorg.json_body import read_json
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
@@ -74,7 +74,7 @@ async def call_of(org: "Org", request: web.Request) -> Call:
         _method(request),
         "/".join(unquote(part) for part in raw_path.strip("/").split("/")),
         dict(request.query),
-        dict(request.headers),
+        request.headers,
         _json_body(await request.read(), request.content_type),
         request.get(STALE, random.random() * org.settings.read_lag_s),
     )
@@ -131,7 +131,7 @@ def entity_describe(call: Call, entity: str) -> Reply:
 def _unless_unmodified(call: Call, body: dict[str, Any]) -> Reply:
     stamp = call.org.world.schema_changed_at
     modified = stamp.strftime("%a, %d %b %Y %H:%M:%S GMT")
-    since = next((value for name, value in call.headers.items() if name.lower() == "if-modified-since"), None)
+    since = call.headers.get("If-Modified-Since")
     is_unmodified = since is not None and _http_date(since) >= int(stamp.timestamp())
     return Reply(None if is_unmodified else body, 304 if is_unmodified else 200, {"Last-Modified": modified})
 
@@ -160,7 +160,7 @@ def _json_body(body: bytes, content_type: str) -> Any:
             "UNSUPPORTED_MEDIA_TYPE", f"Content type {content_type} is not supported; use application/json"
         )
     try:
-        return json.loads(body)
+        return read_json(body)
     except ValueError as error:
         raise ApiError("JSON_PARSER_ERROR", f"{error}") from error
 

@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from multidict import CIMultiDict
+
 from sfsync.simorg.calls import Call, Reply, Routes
 from sfsync.simorg.errors import ApiError
 
@@ -47,7 +49,7 @@ def composite(call: Call, routes: Routes) -> Reply:
     answers = []
     for request in _checked(requests):
         reference = str(request.get("referenceId", ""))
-        url, body = _resolved(request.get("url", ""), bodies), _resolved(request.get("body"), bodies)
+        url, body = str(_resolved(request.get("url", ""), bodies)), _resolved(request.get("body"), bodies)
         reply = _answer(_inner(call, request, url, body), routes)
         bodies[reference] = reply.body
         answers.append(
@@ -72,7 +74,8 @@ def _checked(requests: Any) -> list[dict[str, Any]]:
 def _inner(call: Call, request: dict[str, Any], url: str, body: Any) -> Call:
     parts = urlsplit(url)
     path = re.sub(r"^(/services/data)?/?v\d+\.\d/", "", parts.path).strip("/")
-    headers = {**call.headers, **request.get("httpHeaders", {})}
+    headers = CIMultiDict(call.headers)
+    headers.update(_texts(request.get("httpHeaders")))
     return replace(
         call,
         method=str(request.get("method", "GET")).upper(),
@@ -82,6 +85,10 @@ def _inner(call: Call, request: dict[str, Any], url: str, body: Any) -> Call:
         body=body,
         is_inner=True,
     )
+
+
+def _texts(headers: Any) -> dict[str, str]:
+    return {name: str(value) for name, value in headers.items()} if isinstance(headers, dict) else {}
 
 
 def _answer(call: Call, routes: Routes) -> Reply:

@@ -67,6 +67,6 @@ def _keep(call: Call, result: Result) -> str:
 
 
 def _batch_size(call: Call) -> int:
-    options = next((v for name, v in call.headers.items() if name.lower() == "sforce-query-options"), "")
+    options = call.headers.get("Sforce-Query-Options", "")
     asked = re.search(r"batchSize=(\d+)", options, re.IGNORECASE)
     return min(BATCH_MAX, max(BATCH_MIN, int(asked.group(1)))) if asked else BATCH_DEFAULT

@@ -27,15 +27,15 @@ def add_soap_login_route(app: web.Application, org: "Org") -> None:
     async def login(request: web.Request) -> web.Response:
         org.stats.note("soap_login", request.match_info["version"])
         if float(request.match_info["version"]) > LAST_VERSION:
-            return _fault("UNSUPPORTED_API_VERSION", "login() is not available in this API version")
+            return fault("UNSUPPORTED_API_VERSION", "login() is not available in this API version")
         try:
-            username, password = _credentials(await request.text())
+            username, password = _credentials((await request.read()).decode(errors="replace"))
             user_id = check_password(org, username, password)
         except (ET.ParseError, KeyError):
-            return _fault("MALFORMED_REQUEST", "the body is no login() call")
+            return fault("MALFORMED_REQUEST", "the body is no login() call")
         except OAuthError:
             message = "Invalid username, password, security token; or user locked out."
-            return _fault("INVALID_LOGIN", message)
+            return fault("INVALID_LOGIN", message)
         url = f"{request.scheme}://{request.host}"
         return _answer(org, user_id, url, request.match_info["version"])
 
@@ -75,7 +75,8 @@ def _answer(org: "Org", user_id: str, url: str, version: str) -> web.Response:
     return _envelope(body, status=200)
 
 
-def _fault(code: str, message: str) -> web.Response:
+def fault(code: str, message: str) -> web.Response:
+    """Return a SOAP fault; its HTTP status is 500 by the rules of SOAP."""
     detail = _elements({"sf:exceptionCode": code, "sf:exceptionMessage": message})
     body = (
         f"<soapenv:Fault><faultcode>sf:{code}</faultcode><faultstring>{code}: {escape(message)}</faultstring>"
