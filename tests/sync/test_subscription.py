@@ -152,3 +152,26 @@ async def test_restart_from_outside_begins_a_fresh_session_without_loss(room: Ro
 
 async def has_begun_after(room: Room, number: int) -> bool:
     return room.writer.stream.session > number and room.writer.stream.is_open
+
+
+async def test_starving_stream_is_subscribed_afresh_after_two_sweeps_with_drift(room: Room) -> None:
+    """Salesforce documents streams that deliver nothing for hours, without any error."""
+    await room.backfill()
+    async with room.doing(room.subscription.run()):
+        await room.until_claimed("stream")
+        await room.create("Contact", LastName="Heard")
+        await until_known(room, "Heard")
+        number = room.writer.stream.session
+        await room.plant("withhold", match="ChangeEvents", times=None)
+        with capture_logs() as logs:
+            for name in ("Missed", "Missed too"):
+                assert room.writer.stream.session == number
+                await room.create("Contact", LastName=name)
+                await room.site.control("POST", "clock", {"advance_s": 900})
+                await room.work.connection.clock_ms()
+                await room.sweeper.sweep("test")
+        assert "stream.starved" in [entry["event"] for entry in logs]
+        await room.heal()
+        await eventually(lambda: has_begun_after(room, number))
+        await room.create("Contact", LastName="Heard again")
+        await until_known(room, "Heard", "Missed", "Missed too", "Heard again")
