@@ -48,7 +48,7 @@ def _parse(argv: Sequence[str]) -> Playbill:
     )
     parser.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
     arguments = parser.parse_args(argv)
-    if arguments.seconds < 0 or arguments.rate <= 0 or arguments.people < 1:
+    if not arguments.seconds >= 0 or not arguments.rate > 0 or arguments.people < 1:
         parser.error("--seconds must not be negative; --rate and --people must be positive")
     return Playbill(
         seconds=arguments.seconds,
@@ -56,8 +56,12 @@ def _parse(argv: Sequence[str]) -> Playbill:
         rate=arguments.rate,
         seed=arguments.seed,
         directory=arguments.directory,
-        plain=arguments.plain or not sys.stdout.isatty(),
+        plain=arguments.plain or not _can_move_cursor(),
     )
+
+
+def _can_move_cursor() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 def _seconds_from_environment() -> float:

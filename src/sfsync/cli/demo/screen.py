@@ -52,6 +52,7 @@ class Screen:
         # Plain lines go to a pipe or file, which no terminal width should fold.
         self._console = Console(force_terminal=not plain, highlight=False, width=None if not plain else 200)
         self._rows: deque[tuple[str, str, str]] = deque(maxlen=_ROWS)
+        self._last_words: list[str] = []
         self._live: Live | None = None
         self._last_line_s = -10.0
         self.figures = Figures()
@@ -68,10 +69,15 @@ class Screen:
         self.refresh()
         self._live = None
         self._context.__exit__(None, None, None)
+        for text in self._last_words:
+            self.say(text)
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        """Print a line that stays: below the live view, where a reader looks for the outcome, once that ends."""
+        if self._live is not None:
+            self._last_words.append(text)
+        else:
+            self._console.print(text, markup=False, soft_wrap=True)
 
     def enter(self, phase: str) -> None:
         """Begin another phase of the demo."""
