@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sfsync.core.commands import Cause
+from sfsync.errors import PoisonError
 from tests.store.harness import CONTACT, CONTACT2, LEAD, LEAD2, Store, at, gap, image, open_store, patch, read
 
 
@@ -54,6 +55,18 @@ async def test_poison_is_read_again_with_growing_waits(store: Store) -> None:
         waits.append(await next_try_ms(store) - at(0) - now * 1000)
     assert waits == sorted(waits)
     assert waits[-1] > 4 * waits[0]
+
+
+async def test_too_much_poison_stops_the_applier_and_commits_nothing(store: Store) -> None:
+    """When every tenth record cannot be stored the fault is ours, and the position must not run over it."""
+    await forbid(store, "Bad")
+    ids = [type(CONTACT)(f"0035i{n:010d}AAA") for n in range(40)]
+    with pytest.raises(PoisonError, match="21 of 40"):
+        await store.apply(*(image(i, 0, LastName="Doe", Title="Bad") for i in ids))
+    assert await store.people() == []
+    assert await store.dirty() == {}
+    outcome = await store.apply(*(image(i, 0, LastName="Doe", Title="Bad") for i in ids[:20]))
+    assert outcome.parked == 20
 
 
 async def next_try_ms(store: Store) -> int:

@@ -53,6 +53,35 @@ async def test_certificate_counts_every_page(room: Room) -> None:
     assert "Changed" in await room.last_names()
 
 
+async def test_certificate_counts_what_could_not_be_stored_as_deferred(room: Room) -> None:
+    """Calling a parked record repaired would certify what is not so."""
+    [contact] = await room.contacts(1)
+    await room.backfill()
+    await room.connection.execute("ALTER TABLE crm.person ADD CONSTRAINT no_bob CHECK (last_name <> 'Bob')")
+    await advance(room, 600)
+    await lose(room, contact, LastName="Bob")
+    await advance(room, 600)
+    async with room.doing():
+        await room.sweeper.sweep("test")
+    row = await room.certificate("Contact")
+    assert (row["records_read"], row["drift"], row["ahead"], row["deferred"]) == (1, "{}", 0, 1)
+
+
+async def test_certificate_counts_what_could_not_be_read_as_deferred(pg_dsn: str) -> None:
+    """It was seen and is not known: the next proof must be waited for."""
+    async with levelled(pg_dsn) as room:
+        [contact] = await room.contacts(1)
+        await room.backfill()
+        await room.field("Contact", "retype", name="Level__c", type="string")
+        await advance(room, 600)
+        await room.update(contact, Level__c="high")
+        await advance(room, 5)
+        async with room.doing():
+            await room.sweeper.sweep("test")
+        row = await room.certificate("Contact")
+        assert (row["records_read"], row["equal"], row["deferred"]) == (1, 0, 1)
+
+
 async def test_late_change_is_ahead_of_the_stream_and_no_drift(room: Room) -> None:
     """The stream has had no time to bring it: calling that an incident would cry wolf."""
     [contact] = await room.contacts(1)

@@ -405,6 +405,8 @@ class Applier:
                     raise PoisonError(
                         f"{outcome.parked} of {len(records)} records cannot be stored"
                     ) from error
+                parked_id = part[0].row.record_id
+                outcome.repairs = [repair for repair in outcome.repairs if repair.record_id != parked_id]
                 await self._park_record(connection, part[0], batch, error)
 
     async def _look_again(self, connection: Connection, part: Sequence[Loaded]) -> None:

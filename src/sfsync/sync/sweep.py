@@ -46,6 +46,7 @@ _log = structlog.get_logger()
 _LOOK_EVERY_S = 0.5
 _STREAM_WAIT_S = 30.0
 _AHEAD_MS = 300_000
+_LEFT_TO_LATER = (Verdict.UNPROVEN, Verdict.FILLED, Verdict.MARKED)
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class _Findings:
 
     def add(self, outcome: Outcome, *, drift_before_ms: int) -> None:
         self.equal += outcome.verdicts[Verdict.EQUAL]
-        self.deferred += outcome.verdicts[Verdict.UNPROVEN] + outcome.verdicts[Verdict.FILLED]
+        self.deferred += outcome.parked + sum(outcome.verdicts[verdict] for verdict in _LEFT_TO_LATER)
         for repair in outcome.repairs:
             if repair.modstamp_ms < drift_before_ms:
                 self.drift[repair.reason] += 1
