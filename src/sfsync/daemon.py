@@ -134,6 +134,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._stop_reason = ""
         self._has_worked = False
+        self._bound: tuple[MappingFile, BoundMapping] | None = None
         self.metrics = Metrics()
         self.health = Health(*CLAIMS)
         self._outages = Outages(self.metrics)
@@ -277,13 +278,16 @@ class Daemon:
         ):
             self.health.set("store", ok=True)
             self.health.set("salesforce", ok=True)
-            await migrate(database)
-            await bind_org(database, connection.org_id)
             outage.back()
-            async with lead(database, connection.org_id) as leadership:
+
+            async def prepare() -> None:
+                await migrate(database)
+                await bind_org(database, connection.org_id)
+
+            async with lead(database, connection.org_id, prepare=prepare) as leadership:
                 self.health.set("leadership", ok=True)
-                chosen = load_mapping(self._settings.mapping)
-                mapping = await bind_mapping(Rest(connection), chosen)
+                rest = Rest(connection)
+                mapping = await self._bind(rest)
                 await ensure_columns(database, mapping)
                 self._has_worked = True
                 await Pipeline(
@@ -297,8 +301,22 @@ class Daemon:
                     outages=self._outages,
                     sweep_wanted=self._sweep_wanted,
                     verify_wanted=self._verify_wanted,
-                    describe=lambda: bind_mapping(Rest(connection), chosen),
+                    describe=lambda: bind_mapping(rest, load_mapping(self._settings.mapping)),
                 ).run()
+
+    async def _bind(self, rest: Rest) -> BoundMapping:
+        """Bind the mapping to the org; when it fits no longer, go on with what it meant when it did.
+
+        A field that was hidden while we ran must not stop the stream: sweeps of its entity fail, loudly.
+        """
+        chosen = load_mapping(self._settings.mapping)
+        try:
+            self._bound = (chosen, await bind_mapping(rest, chosen))
+        except ConfigError as error:
+            if self._bound is None or self._bound[0] != chosen:
+                raise
+            _log.error("mapping.refused", error=describe_error(error))
+        return self._bound[1]
 
 
 def _most_telling(group: BaseExceptionGroup[SfsyncError]) -> SfsyncError:

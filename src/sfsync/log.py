@@ -160,6 +160,9 @@ EVENTS: Mapping[str, EventSpec] = {
     ),
     "request.refused": _spec("warning", "request kind error", "A request cannot be done as asked."),
     "mapping.checked": _spec("info", "columns warnings", "The mapping fits what Salesforce describes."),
+    "mapping.refused": _spec(
+        "error", "error", "The org lost a mapped field while we ran: push goes on, its entity's sweeps fail."
+    ),
     "mapping.warned": _spec(
         "warning", "table column field problem", "A mapped field needs the operator's attention."
     ),

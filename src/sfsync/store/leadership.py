@@ -11,13 +11,13 @@ import asyncio
 import hashlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 
-from ..errors import FencedError, StoreUnavailableError
+from ..errors import FencedError, SchemaError, StoreUnavailableError
 from .database import Connection, Database, store_errors
 
 _log = structlog.get_logger()
@@ -44,16 +44,22 @@ def lock_key(org: str) -> int:
 
 
 @asynccontextmanager
-async def lead(database: Database, org: str, *, wait: bool = True) -> AsyncIterator[Leadership]:
+async def lead(
+    database: Database, org: str, *, wait: bool = True, prepare: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Leadership]:
     """Wait for the leadership of *org* and hold it.
 
-    Raises `FencedError`, naming the leader, when another process leads and *wait* is false.
+    *prepare* runs once the lock is held and before the epoch begins: a stand-by of a newer version must not
+    migrate the store under the leader. Raises `FencedError`, naming the leader, when another process leads and
+    *wait* is false.
     """
     connection = await database.connect_alone()
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _connection: lost.set())
     try:
         await _take_lock(database, connection, org, wait=wait)
+        if prepare is not None:
+            await prepare()
         with store_errors():
             epoch = await connection.fetchval(database.sql("claim_epoch"), org, holder_name())
         _log.info("leadership.taken", org=org, epoch=epoch)
@@ -68,14 +74,22 @@ async def _take_lock(database: Database, connection: Connection, org: str, *, wa
         with store_errors():
             if await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock_key(org)):
                 return
-            rows = await connection.fetch(database.sql("load_epoch"), org)
-        holder = rows[0]["holder"] if rows else "unknown"
+        holder = await _holder(database, org)
         if not wait:
             raise FencedError(f"org {org} is led by {holder}")
         if not announced:
             _log.info("leadership.waiting", org=org, holder=holder)
             announced = True
         await asyncio.sleep(_POLL_S)
+
+
+async def _holder(database: Database, org: str) -> str:
+    """Name who leads; before its first start the leader may not have made the table yet."""
+    try:
+        rows = await database.fetch("load_epoch", org)
+    except SchemaError:
+        rows = []
+    return str(rows[0]["holder"]) if rows else "a daemon that is starting"
 
 
 async def refuse_if_fenced(connection: Connection, database: Database, leadership: Leadership) -> None:
