@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,7 @@ class Daemon:
         self._sweep_wanted = asyncio.Event()
         self._verify_wanted = asyncio.Event()
         self._reload = asyncio.Event()
+        self._applying = asyncio.Lock()
         self._stop = asyncio.Event()
         self._stop_reason = ""
         self._has_worked = False
@@ -221,13 +222,20 @@ class Daemon:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not working.done():
+            await self._finish_batch()
             working.cancel()
-            _, late = await asyncio.wait({working}, timeout=self._settings.sync.shutdown_s)
+            _, late = await asyncio.wait({working}, timeout=self._settings.sync.shutdown_s / 2)
             if late:
                 _log.error("daemon.failed", error="shutdown took too long")
                 os._exit(1)
         if not working.cancelled() and (error := working.exception()) is not None:
             raise error
+
+    async def _finish_batch(self) -> None:
+        """Let the batch in flight commit, and none begin after it; one that takes too long comes again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.sync.shutdown_s / 2):
+                await self._applying.acquire()
 
     async def _live(self) -> None:
         """Keep a pipeline running through outages and reloads."""
@@ -301,6 +309,7 @@ class Daemon:
                     outages=self._outages,
                     sweep_wanted=self._sweep_wanted,
                     verify_wanted=self._verify_wanted,
+                    applying=self._applying,
                     describe=lambda: bind_mapping(rest, load_mapping(self._settings.mapping)),
                 ).run()
 

@@ -176,3 +176,29 @@ async def test_fenced_writer_commits_nothing_and_ends(store: Store) -> None:
         await asyncio.wait({task})
         assert isinstance(task.exception(), FencedError)
     assert await store.people() == []
+
+
+async def test_batch_in_flight_is_finished_and_no_other_begins(store: Store) -> None:
+    """A stop commits what it has begun; what is queued behind it comes again."""
+    applying = asyncio.Lock()
+    writer = Writer(store.database, store.applier, SyncOptions(), Metrics(), applying)
+    await writer.begin_session()
+    await writer.begin_at_tip(at(0))
+    async with store.database.transaction() as blocker:
+        await blocker.execute("SELECT * FROM sfsync.epoch FOR UPDATE")
+        async with running(writer):
+            await writer.deliver(delivery(writer, b"1", image(CONTACT, 1, LastName="A")))
+
+            async def has_begun() -> bool:
+                return applying.locked()
+
+            await until(has_begun)
+            finishing = asyncio.create_task(applying.acquire())
+            await blocker.execute("SELECT 1")
+            assert not finishing.done()
+            await writer.deliver(delivery(writer, b"2", image(CONTACT2, 1, LastName="B")))
+            await blocker.execute("COMMIT; BEGIN")
+            async with asyncio.timeout(5):
+                await finishing
+    assert await committed(store) == b"1"
+    assert [row["last_name"] for row in await store.people()] == ["A"]

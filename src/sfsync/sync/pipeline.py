@@ -51,6 +51,7 @@ class Pipeline:
     outages: Outages
     sweep_wanted: asyncio.Event
     verify_wanted: asyncio.Event
+    applying: asyncio.Lock
     describe: Callable[[], Awaitable[BoundMapping]]
 
     async def run(self) -> None:
@@ -65,7 +66,7 @@ class Pipeline:
             clocks=self.options.clocks,
             other_half_wait_s=self.options.other_half_wait_s,
         )
-        writer = Writer(self.database, applier, self.options, self.metrics)
+        writer = Writer(self.database, applier, self.options, self.metrics, self.applying)
         work = Work(
             connection=self.connection,
             database=self.database,

@@ -68,7 +68,15 @@ class StreamState:
 class Writer:
     """Apply batches one after the other. Run `run` as one task; the other methods are for producers."""
 
-    def __init__(self, database: Database, applier: Applier, options: SyncOptions, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        applier: Applier,
+        options: SyncOptions,
+        metrics: Metrics,
+        applying: asyncio.Lock | None = None,
+    ) -> None:
+        """Whoever holds *applying* keeps the next batch from beginning, and waited for the one before to end."""
         self._database = database
         self._applier = applier
         self._options = options
@@ -79,7 +87,7 @@ class Writer:
         self._queued_bytes = 0
         self._work = asyncio.Event()
         self._room = asyncio.Condition()
-        self._applying = asyncio.Lock()
+        self._applying = applying or asyncio.Lock()
         self._released_at = time.monotonic()
         self.stream = StreamState()
 
