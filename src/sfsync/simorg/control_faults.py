@@ -4,6 +4,9 @@ Why: a misspelt or mistyped parameter would plant a harmless fault, and the test
 the wrong reason.
 """
 
+import re
+from typing import Any
+
 from sfsync.simorg.control_input import ControlError, Input
 from sfsync.simorg.faults import KINDS, Fault, Faults
 from sfsync.simorg.push_faults import PUSH_FAULTS
@@ -17,6 +20,9 @@ REST_FAULTS = {
     "stale_read": 'read the org as it was "s" seconds ago (3)',
     "truncate": 'announce the whole body, send its first "bytes" (20), drop the connection',
 }
+_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+_HEADER_NAME = re.compile(r"[\w.-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[ -~]*")
 _PAGE = {"status": "a whole number", "body": "a string"}
 PARAMETERS: dict[str, dict[str, str]] = {
     "delay": {"s": "a number"},
@@ -73,5 +79,21 @@ def _check(given: Input, name: str, wanted: str) -> None:
     value = given.required(name, wanted)
     if name == "s" and value < 0:
         raise ControlError(f"{given.where}: s must not be negative; got {value}")
-    if name in ("code", "status") and not 100 <= value <= 599:
-        raise ControlError(f"{given.where}: {name} must be an HTTP status; got {value}")
+    if name in ("code", "status") and not 200 <= value <= 599:
+        raise ControlError(f"{given.where}: {name} must be an HTTP status that ends a request; got {value}")
+    if name == "bytes" and value < 0:
+        raise ControlError(f"{given.where}: bytes must not be negative; got {value}")
+    if name == "content_type" and not _CONTENT_TYPE.fullmatch(value):
+        raise ControlError(f"{given.where}: content_type must look like text/html; got {value!r}")
+    if name == "headers":
+        _check_headers(given.where, value)
+
+
+def _check_headers(where: str, headers: dict[str, Any]) -> None:
+    for name, value in headers.items():
+        if (
+            not _HEADER_NAME.fullmatch(name)
+            or not isinstance(value, str)
+            or not _HEADER_VALUE.fullmatch(value)
+        ):
+            raise ControlError(f"{where}: headers must be names and printable texts; got {name!r}: {value!r}")

@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 from aiohttp import web
 
+from sfsync.simorg.ids import KEY_PREFIXES
 from sfsync.simorg.json_body import read_json, write_json
 from sfsync.simorg.push_settings import CHOICES, UNSUPPORTED
 
@@ -131,10 +132,23 @@ def _setting(given: Input, name: str, kind: Any) -> Any:
         return given.chosen(name, CHOICES[name])
     if kind is str:
         return given.required(name, "a string")
-    if kind in (int, float):
-        number = kind(given.required(name, "a whole number" if kind is int else "a number"))
-        if not 0 <= number <= NUMBER_MAX:
-            wrong = "be negative" if number < 0 else f"exceed {NUMBER_MAX:,}"
-            raise ControlError(f"{given.where}: {name} must not {wrong}; got {number}")
-        return number
-    return given.texts(name)
+    return _number(given, name, kind) if kind in (int, float) else _entities(given, name)
+
+
+def _number(given: Input, name: str, kind: Any) -> Any:
+    number = kind(given.required(name, "a whole number" if kind is int else "a number"))
+    if not 0 <= number <= NUMBER_MAX:
+        wrong = "be negative" if number < 0 else f"exceed {NUMBER_MAX:,}"
+        raise ControlError(f"{given.where}: {name} must not {wrong}; got {number}")
+    if name == "auth_http_status" and number not in (200, 401):
+        raise ControlError(f"{given.where}: {name} must be 200 or 401; got {number}")
+    return number
+
+
+def _entities(given: Input, name: str) -> list[str]:
+    """Return a list of texts, which are entities where the setting's name says so."""
+    texts = given.texts(name)
+    unknown = [text for text in texts if name.endswith("entities") and text not in KEY_PREFIXES]
+    if unknown:
+        raise ControlError(f"{given.where}: {name}: there is no entity {unknown[0]!r}")
+    return texts

@@ -34,7 +34,7 @@ def check_values(
     barred: list[str] = []
     for name, value in values.items():
         field = entity.field(name) if privileged else entity.visible(name)
-        if field is None or field.is_address:
+        if field is None or field.is_address or field.type == "id":
             raise DmlError("INVALID_FIELD", f"No such column '{name}' on sobject of type {entity.name}", [])
         if not privileged and not _is_writable(field, creating=creating):
             barred.append(field.name)

@@ -4,6 +4,7 @@ Why: an administrator does this on a working day; clients must meet describe, qu
 them. Values of a removed field are gone, and those that do not fit a new type are lost, as in Salesforce.
 """
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,8 @@ from sfsync.simorg.schema import FieldDef
 from sfsync.simorg.values import store_value, to_json
 from sfsync.simorg.world import World
 
+NAME = re.compile(r"[A-Za-z]\w{0,39}__c", re.ASCII)
+LENGTH_MAX = 131_072
 TEXT_TYPES = ("string", "textarea", "picklist", "multipicklist", "email", "phone", "url")
 OTHER_TYPES = ("boolean", "int", "double", "currency", "percent", "date", "datetime")
 ACTIONS = ("add", "remove", "retype", "hide", "show")
@@ -53,6 +56,7 @@ def _changed(world: World, entity: str, action: str, field: Input) -> FieldDef:
     name: str = field.required("name", "a string")
     match action:
         case "add":
+            _check_formula(world, entity, field)
             schema.add_field(entity, _definition(field))
         case "remove":
             removed = schema.remove_field(entity, name)
@@ -70,8 +74,33 @@ def _changed(world: World, entity: str, action: str, field: Input) -> FieldDef:
     return found
 
 
+def _check_formula(world: World, entity: str, field: Input) -> None:
+    """Refuse a formula that shows no stored field of its own kind: its values could not be compared, or never end."""
+    formula = field.optional("formula", "a string")
+    if formula is None:
+        return
+    lookup, _, name = formula.partition(".")
+    relation = world.schema.entities[entity].relation(lookup)
+    shown = world.schema.entities[relation.reference_to[0]].field(name) if relation else None
+    if shown is None or shown.formula is not None or shown.is_address:
+        raise ControlError(f"{field.where}: formula must be like Account.Industry; got {formula!r}")
+    kind = field.required("type", "a string")
+    if (shown.type in TEXT_TYPES) != (kind in TEXT_TYPES) or (kind not in TEXT_TYPES and shown.type != kind):
+        raise ControlError(f"{field.where}: type must be {shown.type}, as {formula} is; got {kind!r}")
+
+
 def _definition(field: Input) -> FieldDef:
     kind = field.chosen("type", TEXT_TYPES + OTHER_TYPES)
+    for name, most in (
+        ("length", LENGTH_MAX if kind in TEXT_TYPES else 18),
+        ("precision", 18),
+        ("scale", 17),
+    ):
+        field.within(name, 0, most)
+    if not NAME.fullmatch(field.required("name", "a string")):
+        raise ControlError(
+            f"{field.where}: a custom field's name is letters, digits and _, and must end in __c"
+        )
     return FieldDef(
         field.required("name", "a string"),
         kind,

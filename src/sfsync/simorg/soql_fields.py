@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sfsync.simorg.convert import USER_ZONE
 from sfsync.simorg.schema import EntityDef, FieldDef
 from sfsync.simorg.soql_lex import SoqlError
-from sfsync.simorg.soql_parse import Path
+from sfsync.simorg.soql_parse import Aggregate, Path
 from sfsync.simorg.values import full_name
 
 if TYPE_CHECKING:
@@ -70,9 +70,19 @@ class Scope:
         if field is None:
             raise self.error("INVALID_FIELD", path, no_such_column(names[-1], entity.name))
         getter = through(self.snapshot, relations, getter_of(entity, field, self.snapshot))
+        if path.function in _FUNCTIONS and field.type not in ("date", "datetime"):
+            raise self.error(
+                "INVALID_FIELD", path, f"{path.function} needs a date or a dateTime, not {field.name}"
+            )
         return _applied(Column(relations, field, getter), path)
 
-    def error(self, code: str, path: Path, message: str) -> SoqlError:
+    def column(self, path: Path | Aggregate) -> Column:
+        """Return the column of what a condition on records compares. Raises SoqlError for an aggregate."""
+        if isinstance(path, Aggregate):
+            raise self.error("MALFORMED_QUERY", path, "aggregates are compared in HAVING, not in WHERE")
+        return self.resolve(path)
+
+    def error(self, code: str, path: Path | Aggregate, message: str) -> SoqlError:
         """Return an error that points at *path*."""
         return SoqlError(code, self.soql, path.start, message)
 

@@ -3,13 +3,19 @@
 Source: SOQL and SOSL Reference, "Aggregate Functions": a result without an alias is called expr0, expr1 and so on.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+from sfsync.simorg.schema import NUMBER_TYPES, FieldDef
 from sfsync.simorg.soql_fields import Column, Scope
 from sfsync.simorg.soql_lex import SoqlError
 from sfsync.simorg.soql_parse import Aggregate, Order, Path, Query
+from sfsync.simorg.soql_where import compile_test
 from sfsync.simorg.values import to_json
 from sfsync.simorg.world import Row
+
+INLINE_LENGTH_MAX = 255
+_AGGREGATED = {"SUM": NUMBER_TYPES, "AVG": NUMBER_TYPES}
 
 
 def is_grouped(query: Query) -> bool:
@@ -19,12 +25,13 @@ def is_grouped(query: Query) -> bool:
 
 def grouped(query: Query, scope: Scope, rows: list[Row]) -> list[dict[str, Any]]:
     """Return the finished rows of an aggregate query. Raises SoqlError."""
-    keys = [scope.resolve(path) for path in query.group_by]
+    keys = [_groupable(path, scope) for path in query.group_by]
     plan = _plan(query, scope, keys)
     members: dict[tuple[Any, ...], list[Any]] = {} if keys else {(): []}
     for _, fields in rows:
         members.setdefault(tuple(key.get(fields) for key in keys), []).append(fields)
-    ordered = _ordered(query, scope, list(members.items()), keys)
+    passing = _having(query, scope, keys)
+    ordered = _ordered(query, scope, [group for group in members.items() if passing(group)], keys)
     groups = []
     for key, group in ordered[query.offset :]:
         row: dict[str, Any] = {"attributes": {"type": "AggregateResult"}}
@@ -58,8 +65,41 @@ def _plan(query: Query, scope: Scope, keys: list[Column]) -> list[tuple[str, _Wh
     return plan
 
 
+def _groupable(path: Path, scope: Scope) -> Column:
+    column = scope.resolve(path)
+    if column.field.is_address or column.field.length > INLINE_LENGTH_MAX:
+        message = f"field '{column.field.name}' can not be grouped in a query call"
+        raise scope.error("MALFORMED_QUERY", path, message)
+    return column
+
+
 def _column(aggregate: Aggregate, scope: Scope) -> Column | None:
-    return None if aggregate.path is None else scope.resolve(aggregate.path)
+    if aggregate.path is None:
+        return None
+    column = _groupable(aggregate.path, scope)
+    kinds = _AGGREGATED.get(aggregate.function)
+    if kinds is not None and column.field.type not in kinds:
+        message = f"field {column.field.name} does not support aggregate operator {aggregate.function}"
+        raise scope.error("MALFORMED_QUERY", aggregate, message)
+    return column
+
+
+def _having(query: Query, scope: Scope, keys: list[Column]) -> Callable[[Any], bool]:
+    if query.having is None:
+        return lambda _: True
+
+    def resolve(path: Path | Aggregate) -> Column:
+        value = _sort_value(Order(path), scope, keys)
+        if isinstance(path, Path):
+            return Column((), scope.resolve(path).field, value)
+        counted = path.path is None or path.function.startswith("COUNT")
+        field = FieldDef("expr", "int") if counted or path.path is None else scope.resolve(path.path).field
+        return Column((), field, value)
+
+    def semijoin(inner: Query) -> set[Any]:
+        raise SoqlError("MALFORMED_QUERY", query.soql, inner.entity_start, "HAVING takes no subquery")
+
+    return compile_test(query.having, scope, semijoin, resolve)
 
 
 def _aggregate(aggregate: Aggregate, column: Column | None, group: list[Any]) -> Any:

@@ -78,7 +78,12 @@ def unescape(soql: str, token: Token) -> str:
             raise SoqlError("MALFORMED_QUERY", soql, token.start, "Illegal character escape sequence")
         return _ESCAPES[code.lower()]
 
-    return _ESCAPE.sub(meaning, token.text[1:-1])
+    text = _ESCAPE.sub(meaning, token.text[1:-1])
+    try:
+        # Two escapes may be the halves of one character; half of one is none.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16") if "\\u" in token.text else text
+    except UnicodeError as error:
+        raise SoqlError("MALFORMED_QUERY", soql, token.start, "Illegal character escape sequence") from error
 
 
 def like_pattern(soql: str, token: Token) -> re.Pattern[str]:

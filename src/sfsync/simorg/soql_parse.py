@@ -6,12 +6,16 @@ org useless as a judge of anybody else.
 Source: SOQL and SOSL Reference, "SOQL SELECT Syntax".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sfsync.simorg.soql_lex import SoqlError, Token, tokenize, unescape
 from sfsync.simorg.values import parse_date, parse_datetime
 
+DEPTH_MAX = 40
+COUNT_DIGITS_MAX = 9
+T = TypeVar("T")
 OPERATORS = ("=", "!=", "<>", "<", "<=", ">", ">=")
 AGGREGATES = ("COUNT", "COUNT_DISTINCT", "MIN", "MAX", "SUM", "AVG")
 FUNCTIONS = (
@@ -94,9 +98,9 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A field against one literal, a list of them, or the rows of a subquery."""
+    """A field, or in HAVING an aggregate, against one literal, a list of them, or the rows of a subquery."""
 
-    path: Path
+    path: Path | Aggregate
     operator: str
     literals: "tuple[Literal, ...] | Query"
 
@@ -139,6 +143,7 @@ class Query:
     alias: str | None = None
     where: Condition | None = None
     group_by: tuple[Path, ...] = ()
+    having: Condition | None = None
     order_by: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
@@ -159,6 +164,7 @@ class _Parser:
         self._soql = soql
         self._tokens = tokenize(soql)
         self._place = 0
+        self._depth = 0
 
     def query(self) -> Query:
         self._expect("SELECT")
@@ -187,6 +193,8 @@ class _Parser:
         if self._accept("GROUP"):
             self._expect("BY")
             query = replace(query, group_by=tuple(self._listed(self._path)))
+            if self._accept("HAVING"):
+                query = replace(query, having=self._condition())
         if self._accept("ORDER"):
             self._expect("BY")
             query = replace(query, order_by=tuple(self._listed(self._order)))
@@ -200,7 +208,7 @@ class _Parser:
         token = self._peek()
         if token.text == "(":
             self._place += 1
-            query = self.query()
+            query = self._deeper(self.query)
             self._expect(")")
             return query
         if token.word == "FIELDS" and self._following("("):
@@ -227,7 +235,7 @@ class _Parser:
         token = self._name()
         if self._peek().text == "(" and token.word in FUNCTIONS:
             self._place += 1
-            inner = self._path()
+            inner = self._deeper(self._path)
             self._expect(")")
             return replace(inner, function=token.word)
         names = [token.text]
@@ -250,15 +258,24 @@ class _Parser:
 
     def _unary(self) -> Condition:
         if self._accept("NOT"):
-            return Not(self._unary())
+            return Not(self._deeper(self._unary))
         if self._accept("("):
-            condition = self._condition()
+            condition = self._deeper(self._condition)
             self._expect(")")
             return condition
         return self._comparison()
 
+    def _deeper(self, read: Callable[[], T]) -> T:
+        """Return what *read* reads one level deeper. Raises SoqlError where the nesting goes too deep."""
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise self._error("the query is nested too deeply")
+        found = read()
+        self._depth -= 1
+        return found
+
     def _comparison(self) -> Compare:
-        path = self._path()
+        path = self._path_or_aggregate()
         token = self._next()
         operator = token.word
         if operator == "NOT":
@@ -273,7 +290,7 @@ class _Parser:
     def _members(self) -> tuple[Literal, ...] | Query:
         self._expect("(")
         if self._peek().word == "SELECT":
-            query = self.query()
+            query = self._deeper(self.query)
             self._expect(")")
             return query
         literals = self._listed(self._literal)
@@ -303,9 +320,12 @@ class _Parser:
         count = self._count() if self._accept(":") else None
         return Literal("relative", (token.word, count), token)
 
-    def _order(self) -> Order:
+    def _path_or_aggregate(self) -> Path | Aggregate:
         is_aggregate = self._peek().word in AGGREGATES and self._following("(")
-        path = self._aggregate() if is_aggregate else self._path()
+        return self._aggregate() if is_aggregate else self._path()
+
+    def _order(self) -> Order:
+        path = self._path_or_aggregate()
         descending = self._accept("DESC")
         if not descending:
             self._accept("ASC")
@@ -330,7 +350,7 @@ class _Parser:
 
     def _count(self) -> int:
         token = self._next()
-        if token.kind != "number" or not token.text.isdigit():
+        if token.kind != "number" or not token.text.isdigit() or len(token.text) > COUNT_DIGITS_MAX:
             raise self._unexpected(token)
         return int(token.text)
 

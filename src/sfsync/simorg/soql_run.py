@@ -12,7 +12,7 @@ from typing import Any
 
 from sfsync.simorg.errors import ApiError
 from sfsync.simorg.ids import normalize
-from sfsync.simorg.schema import EntityDef
+from sfsync.simorg.schema import REFERENCE_TYPES, EntityDef
 from sfsync.simorg.soql_fields import Scope
 from sfsync.simorg.soql_group import grouped, is_grouped
 from sfsync.simorg.soql_lex import SoqlError
@@ -114,6 +114,9 @@ def _matching(query: Query, scope: Scope, *, deleted: bool) -> Iterator[Row]:
             raise SoqlError("MALFORMED_QUERY", query.soql, inner.entity_start, message)
         inner_scope = scope_of(inner, scope.snapshot)
         column = inner_scope.resolve(path)
+        if column.field.type not in REFERENCE_TYPES:
+            message = f"The inner select field '{column.field.name}' must be an ID or reference field"
+            raise inner_scope.error("INVALID_FIELD", path, message)
         found = {column.get(fields) for _, fields in _matching(inner, inner_scope, deleted=deleted)}
         return found - {None}
 

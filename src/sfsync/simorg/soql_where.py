@@ -16,9 +16,10 @@ from sfsync.simorg.schema import NUMBER_TYPES, REFERENCE_TYPES, STRING_TYPES, Fi
 from sfsync.simorg.soql_dates import span_of
 from sfsync.simorg.soql_fields import Column, Record, Scope
 from sfsync.simorg.soql_lex import SoqlError, like_pattern
-from sfsync.simorg.soql_parse import Both, Compare, Condition, Literal, Not, Path, Query
+from sfsync.simorg.soql_parse import Aggregate, Both, Compare, Condition, Literal, Not, Path, Query
 
 Test = Callable[[Record], bool]
+Resolve = Callable[[Path | Aggregate], Column]
 Semijoin = Callable[[Query], set[Any]]
 TEXT_LENGTH_MAX = 4_000
 # Longer text areas are stored outside the row and can be neither filtered nor sorted by.
@@ -27,26 +28,31 @@ _TYPE_NAMES = {"datetime": "dateTime", "int": "int", "boolean": "boolean", "date
 _WANTED = {"boolean": ("boolean",), "datetime": ("datetime", "relative"), "date": ("date", "relative")}
 
 
-def compile_test(condition: Condition, scope: Scope, semijoin: Semijoin) -> Test:
-    """Return the test that *condition* is; *semijoin* answers a subquery. Raises SoqlError."""
+def compile_test(
+    condition: Condition, scope: Scope, semijoin: Semijoin, resolve: Resolve | None = None
+) -> Test:
+    """Return the test that *condition* is; *semijoin* answers a subquery. Raises SoqlError.
+
+    With *resolve*, which says how to read what is compared, it tests whatever that reads from: groups, for HAVING.
+    """
     match condition:
         case Not():
-            inner = compile_test(condition.condition, scope, semijoin)
+            inner = compile_test(condition.condition, scope, semijoin, resolve)
             return lambda record: not inner(record)
         case Both():
-            tests = [compile_test(part, scope, semijoin) for part in condition.conditions]
+            tests = [compile_test(part, scope, semijoin, resolve) for part in condition.conditions]
             if condition.operator == "AND":
                 return lambda record: all(test(record) for test in tests)
             return lambda record: any(test(record) for test in tests)
         case Compare():
-            return _Comparison(condition, scope).test(semijoin)
+            return _Comparison(condition, scope, resolve or scope.column).test(semijoin)
 
 
 class _Comparison:
-    def __init__(self, compare: Compare, scope: Scope) -> None:
+    def __init__(self, compare: Compare, scope: Scope, resolve: Resolve) -> None:
         self._compare = compare
         self._scope = scope
-        self._column: Column = scope.resolve(compare.path)
+        self._column: Column = resolve(compare.path)
         self._field: FieldDef = self._column.field
         if self._field.is_address or self._field.length > FILTERABLE_LENGTH_MAX:
             message = f"field '{self._field.name}' can not be filtered in a query call"
@@ -163,7 +169,10 @@ class _Comparison:
     def _span(self, literal: Literal) -> tuple[Any, Any]:
         word, count = literal.value
         today = self._scope.snapshot.world.clock.now().astimezone(USER_ZONE).date()
-        span = span_of(word, count, today)
+        try:
+            span = span_of(word, count, today)
+        except (OverflowError, ValueError):
+            span = None
         if span is None:
             text = f"unexpected token: '{literal.token.text}'"
             raise SoqlError("MALFORMED_QUERY", self._scope.soql, literal.token.start, text)

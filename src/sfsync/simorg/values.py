@@ -99,7 +99,7 @@ def _number(field: FieldDef, value: Any) -> int | float:
         raise _wrong_type(field, value, field.type)
     try:
         number = float(value)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise _wrong_type(field, value, field.type) from error
     digits = field.length if field.type == "int" else (field.precision or 18) - field.scale
     if not abs(number) < 10**digits:
