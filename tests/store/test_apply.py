@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sfsync.errors import PoisonError
 from tests.store.harness import (
     ACCOUNT,
     ACCOUNT2,
@@ -232,13 +231,3 @@ async def test_new_mapping_projects_what_the_mirror_has_long_known(store: Store)
     assert [row["name"] for row in await store.companies()] == ["A"]
     origins = await store.connection.fetch("SELECT origin FROM sfsync.change ORDER BY seq")
     assert [row["origin"] for row in origins][-2:] == ["mapping", "mapping"]
-
-
-async def test_too_much_poison_stops_the_applier_and_nothing_of_the_batch_is_there(store: Store) -> None:
-    """When a tenth of a batch cannot be stored the fault is ours, and the position must not run away."""
-    await store.connection.execute("ALTER TABLE crm.person ADD CONSTRAINT nobody CHECK (last_name = 'Ann')")
-    ids = [type(CONTACT)(f"0035i{n:010d}AAA") for n in range(40)]
-    with pytest.raises(PoisonError):
-        await store.apply(*(image(i, 0, LastName="Bob") for i in ids), image(CONTACT, 0, LastName="Ann"))
-    assert await store.people() == []
-    assert await store.connection.fetchval("SELECT count(*) FROM sfsync.dead_letter") == 0
