@@ -316,9 +316,13 @@ async def test_describe_is_not_sent_again_while_nothing_changed(site: Site) -> N
 
 
 async def test_updated_and_deleted_cut_to_the_minute_and_tell_how_far_they_reach(site: Site) -> None:
-    """The next span starts at latestDateCovered, not at the end asked for."""
+    """The next span starts at latestDateCovered, not at the end asked for, and nothing is listed behind it."""
+    await site.control("POST", "clock", {"advance_s": 61 - site.org.clock.now().second})  # a minute begins
     first, second = await accounts(site, 2)
     await site.transact({"op": "delete", "id": second})
+    await site.control("POST", "clock", {"advance_s": 60})
+    third, fourth = await accounts(site, 2)
+    await site.transact({"op": "delete", "id": fourth})
     now = site.org.clock.now()
     span = {"start": f"{now - timedelta(minutes=5):%Y-%m-%dT%H:%M:%S+00:00}"}
     span["end"] = f"{now + timedelta(minutes=5):%Y-%m-%dT%H:%M:%S+00:00}"
@@ -326,10 +330,17 @@ async def test_updated_and_deleted_cut_to_the_minute_and_tell_how_far_they_reach
     deleted = await site.get("sobjects/Account/deleted/", **span)
     assert updated["ids"] == [first]
     assert [row["id"] for row in deleted["deletedRecords"]] == [second]
-    covered = datetime.strptime(updated["latestDateCovered"], "%Y-%m-%dT%H:%M:%S.%f%z")
+    covered = datetime.fromisoformat(updated["latestDateCovered"])
     assert covered.second == 0
     assert covered <= site.org.clock.now()
-    await site.transact({"op": "undelete", "id": second})
+    stamp = (await site.get(f"sobjects/Account/{third}"))["SystemModstamp"]
+    assert covered <= datetime.fromisoformat(stamp)
+    await site.control("POST", "clock", {"advance_s": 60})
+    span["start"] = f"{covered:%Y-%m-%dT%H:%M:%SZ}"
+    assert (await site.get("sobjects/Account/updated/", **span))["ids"] == [third]
+    later = (await site.get("sobjects/Account/deleted/", **span))["deletedRecords"]
+    assert [row["id"] for row in later] == [fourth]
+    await site.transact({"op": "undelete", "id": fourth})
     assert (await site.get("sobjects/Account/deleted/", **span))["deletedRecords"] == []
 
 
@@ -342,10 +353,14 @@ async def test_an_open_transaction_holds_latest_date_covered_back(site: Site) ->
     )
     started = site.org.world.oldest_open()
     assert started is not None
-    await site.control("POST", "clock", {"advance_s": 600})
+    await site.control("POST", "clock", {"advance_s": 300})
+    await make(site, "Account", Name="stamped after it began")
+    await site.control("POST", "clock", {"advance_s": 300})
     now = site.org.clock.now()
     span = {"start": f"{now - timedelta(minutes=30):%Y-%m-%dT%H:%M:%SZ}", "end": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
-    covered = (await site.get("sobjects/Account/updated/", **span))["latestDateCovered"]
+    updated = await site.get("sobjects/Account/updated/", **span)
+    assert updated["ids"] == []
+    covered = updated["latestDateCovered"]
     assert covered == f"{started:%Y-%m-%dT%H:%M}:00.000+0000"
 
 

@@ -1,7 +1,8 @@
 """`/updated` and `/deleted`: what changed and what was deleted in a span of minutes.
 
 Why: both are answered from the log and the stamps in it. `latestDateCovered` is held back by transactions still open,
-because they will commit with stamps that lie inside the span.
+because they will commit with stamps that lie inside the span; the lists end where it says, so that a client which
+goes on from there gets nothing twice and misses nothing.
 
 Source: REST API Developer Guide, "Get a List of Updated Records", "Get a List of Deleted Records".
 """
@@ -31,15 +32,15 @@ def updated(call: Call, entity: str) -> Reply:
     start, end = _span(call)
     if start < _minute(call.org.clock.now() - UPDATED_WINDOW):
         raise _refused("startDate cannot be more than 30 days ago")
-    ids = []
+    ids, covered = [], _covered(call, end)
     for record_id, fields in call.snapshot().by_stamp(name, start):
-        if fields["SystemModstamp"] >= end:
+        if fields["SystemModstamp"] >= covered:
             break
         if not fields["IsDeleted"]:
             ids.append(record_id)
     if len(ids) > IDS_MAX:
         raise ApiError("EXCEEDED_ID_LIMIT", f"more than {IDS_MAX} ids; choose a shorter span")
-    return Reply({"ids": ids, "latestDateCovered": rest_datetime(_covered(call, end))})
+    return Reply({"ids": ids, "latestDateCovered": rest_datetime(covered)})
 
 
 def deleted(call: Call, entity: str) -> Reply:
@@ -49,12 +50,13 @@ def deleted(call: Call, entity: str) -> Reply:
     earliest = _minute(call.org.clock.now() - BIN_LIFE)
     if start < earliest:
         raise _refused(f"startDate before the earliest date available: {rest_datetime(earliest)}")
-    gone = _deletions(call, name, start, end)
+    covered = _covered(call, end)
+    gone = _deletions(call, name, start, covered)
     return Reply(
         {
             "deletedRecords": [{"id": i, "deletedDate": rest_datetime(stamp)} for i, stamp in gone],
             "earliestDateAvailable": rest_datetime(earliest),
-            "latestDateCovered": rest_datetime(_covered(call, end)),
+            "latestDateCovered": rest_datetime(covered),
         }
     )
 
