@@ -757,3 +757,19 @@ async def test_terse_failures_lack_what_captures_lack(rig: Rig) -> None:
 async def until_held(rig: Rig) -> None:
     """Wait until a client's poll is held."""
     await until(lambda: any(session.hold for session in rig.server.sessions.live()))
+
+
+async def test_many_events_come_compressed_to_a_client_that_takes_it(rig: Rig) -> None:
+    """A client must be tried with what Salesforce sends: it compresses where it may."""
+    client = await rig.subscribed()
+    for _ in range(5):
+        rig.create()
+    message = client.message("/meta/connect", connectionType="long-polling")
+    headers = {"Authorization": f"Bearer {client.token}", "Accept-Encoding": "gzip"}
+    async with client.http.post(client.url, json=[message], headers=headers) as response:
+        assert response.headers["Content-Encoding"] == "gzip"
+        assert sum("data" in reply for reply in await response.json()) == 5
+    rig.create()
+    plain = {**headers, "Accept-Encoding": "identity"}
+    async with client.http.post(client.url, json=[message], headers=plain) as response:
+        assert "Content-Encoding" not in response.headers

@@ -454,3 +454,82 @@ async def test_a_change_says_which_api_and_client_made_it(site: Site) -> None:
     """The field changeOrigin is how a client recognises its own echo."""
     await site.ask("POST", "sobjects/Lead", LEAD, headers={"Sforce-Call-Options": "client=MyDaemon"})
     assert site.org.world.log[-1].origin == "com/salesforce/api/rest/66.0;client=MyDaemon"
+
+
+async def test_event_schema_is_the_one_that_events_name(site: Site) -> None:
+    """A client that meets a new schema id asks for it; both forms tell the same fields."""
+    compact = await site.get("sobjects/LeadChangeEvent/eventSchema", payloadFormat="COMPACT")
+    assert (compact["type"], compact["name"], compact["namespace"]) == (
+        "record",
+        "LeadChangeEvent",
+        "com.sforce.eventbus",
+    )
+    fields = {field["name"]: field["type"] for field in compact["fields"]}
+    assert [member["name"] for member in fields["Address"][1]["fields"]][:2] == ["Street", "City"]
+    assert fields["AnnualRevenue"] == ["null", "double"]
+    assert fields["CreatedDate"] == ["null", "long"]
+    assert not {"Id", "SystemModstamp", "IsDeleted"} & set(fields)
+    assert await site.get(f"event/eventSchema/{compact['uuid']}", payloadFormat="COMPACT") == compact
+    expanded = await site.get(f"event/eventSchema/{compact['uuid']}")
+    payload = expanded["fields"][0]["type"]["fields"][1]["type"]
+    assert payload["fields"] == compact["fields"]
+
+    field = {"name": "New__c", "type": "double"}
+    await site.control("POST", "fields", {"entity": "Lead", "action": "add", "field": field})
+    changed = await site.get("sobjects/LeadChangeEvent/eventSchema", payloadFormat="COMPACT")
+    assert changed["uuid"] != compact["uuid"]
+    assert changed["fields"][-1]["name"] == "New__c"
+    for path in (f"event/eventSchema/{compact['uuid']}", "sobjects/Lead/eventSchema"):
+        assert (await site.ask("GET", path)).status == 404
+
+
+async def test_row_is_sent_only_if_it_changed(site: Site) -> None:
+    """Conditional requests on a row go by its SystemModstamp."""
+    lead = await make(site, "Lead", **LEAD)
+    first = await site.ask("GET", f"sobjects/Lead/{lead}")
+    again = await site.ask(
+        "GET", f"sobjects/Lead/{lead}", headers={"If-Modified-Since": first.headers["Last-Modified"]}
+    )
+    assert (again.status, again.raw) == (304, b"")
+    long_ago = "Mon, 01 Jan 2024 00:00:00 GMT"
+    stale = await site.ask("GET", f"sobjects/Lead/{lead}", headers={"If-Unmodified-Since": long_ago})
+    assert stale.status == 412
+    newer = await site.ask("GET", f"sobjects/Lead/{lead}", headers={"If-Modified-Since": long_ago})
+    assert newer.body["Id"] == lead
+
+
+@pytest.mark.parametrize(
+    "path", ["", "limits", "limits/", "sobjects", "sobjects/Lead/describe", "query?q=SELECT+Id+FROM+Lead"]
+)
+async def test_head_is_get_without_a_body(site: Site, path: str) -> None:
+    """Proxies and probes ask so."""
+    asked = await site.ask("HEAD", path)
+    assert (asked.status, asked.raw) == (200, b"")
+
+
+async def test_small_print_of_the_query_resource(site: Site) -> None:
+    """POST is refused, a plan is refused by name, PATCH may come as POST."""
+    assert code_of(await site.ask("POST", "query?q=SELECT+Id+FROM+Lead")) == (405, "METHOD_NOT_ALLOWED")
+    plan = await site.ask("GET", "query", params={"explain": "SELECT Id FROM Lead"})
+    assert plan.status == 400
+    assert "explain" in plan.body[0]["message"]
+    lead = await make(site, "Lead", **LEAD)
+    assert (await site.ask("POST", f"sobjects/Lead/{lead}?_HttpMethod=PATCH", {"City": "x"})).status == 204
+
+
+@pytest.mark.parametrize(
+    ("having", "names"),
+    [
+        ("COUNT(Id) > 1", ["a"]),
+        ("COUNT(Id) = 1 AND Company != 'b'", ["c"]),
+        ("NOT MAX(NumberOfEmployees) < 5", ["a", "c"]),
+        ("SUM(NumberOfEmployees) IN (9, 1)", ["b", "c"]),
+        ("MIN(City) LIKE 'k%'", ["a"]),
+    ],
+)
+async def test_having_chooses_among_groups(site: Site, having: str, names: list[str]) -> None:
+    """Duplicate hunting is what people use it for."""
+    for company, employees, city in (("a", 3, "Kyoto"), ("a", 7, "Nara"), ("b", 1, None), ("c", 9, "Osaka")):
+        await make(site, "Lead", LastName="x", Company=company, NumberOfEmployees=employees, City=city)
+    soql = f"SELECT Company FROM Lead GROUP BY Company HAVING {having} ORDER BY Company"
+    assert [row["Company"] for row in await site.soql(soql)] == names

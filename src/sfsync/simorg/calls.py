@@ -7,6 +7,8 @@ the outer HTTP request and an inner one take the same path.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from sfsync.simorg.errors import ApiError, not_found
@@ -89,13 +91,13 @@ class Routes:
         self._routes.extend((method, expression, pattern, answer) for method in methods.split())
 
     def answer(self, call: Call) -> Reply:
-        """Answer *call*. Raises ApiError if nobody does."""
-        allowed = []
+        """Answer *call*, a HEAD as the GET whose body is left out. Raises ApiError if nobody does."""
+        wanted, allowed = "GET" if call.method == "HEAD" else call.method, []
         for method, expression, pattern, answer in self._routes:
             match = expression.fullmatch(call.path)
             if match is None:
                 continue
-            if method == call.method:
+            if method == wanted:
                 call.org.stats.calls[f"rest {method} {pattern or '/'}"] += 1
                 return answer(call, **match.groupdict())
             allowed.append(method)
@@ -103,6 +105,26 @@ class Routes:
             message = f"HTTP Method '{call.method}' not allowed. Allowed are {','.join(sorted(set(allowed)))}"
             raise ApiError("METHOD_NOT_ALLOWED", message)
         raise not_found()
+
+
+def unless_unmodified(call: Call, body: Any, changed_at: datetime) -> Reply:
+    """Return *body*, or 304 without one or 412 where the call's headers ask for that; dates count whole seconds."""
+    changed_s = int(changed_at.timestamp())
+    headers = {"Last-Modified": changed_at.astimezone(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")}
+    since = _http_date(call.headers.get("If-Modified-Since"))
+    if since is not None and changed_s <= since:
+        return Reply(None, 304, headers)
+    until = _http_date(call.headers.get("If-Unmodified-Since"))
+    if until is not None and changed_s > until:
+        return Reply(None, 412, headers)
+    return Reply(body, 200, headers)
+
+
+def _http_date(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def json_object(text: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ Source: Streaming API guide, "Client Connection Considerations"; clients: CometD
 """
 
 import asyncio
+import gzip
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from sfsync.simorg import bayeux
 from sfsync.simorg.burst import add_burst_routes
 from sfsync.simorg.cometd_server import BROWSER_COOKIE, Answer, Caller, CometdServer, Message
 from sfsync.simorg.feed import Feed
+from sfsync.simorg.gate import accepts_gzip
 from sfsync.simorg.json_body import read_json, write_json
 
 if TYPE_CHECKING:
@@ -138,6 +140,10 @@ class CometdEndpoint:
             return _cut(request)
         if self._org.faults.take("cometd_cut_mid_body", subject):
             return await _cut_in_body(request, response)
+        if accepts_gzip(request, response):
+            # At the lowest level: a burst of events must cost the org little.
+            response.body = gzip.compress(bytes(response.body or b""), 1)  # type: ignore[arg-type]  # bytes here
+            response.headers["Content-Encoding"] = "gzip"
         return response
 
     async def _pause(self, seconds: float, goes_on: Callable[[], bool]) -> None:

@@ -51,7 +51,8 @@ def gate(org: "Org") -> Any:
         truncated = org.faults.take("truncate", subject)
         if truncated is not None and isinstance(response, web.Response):
             return await _truncate(request, response, int(truncated.params.get("bytes", 20)))
-        _compress(request, response)
+        if accepts_gzip(request, response):
+            response.enable_compression(web.ContentCoding.gzip)
         return response
 
     return pass_gate
@@ -168,7 +169,7 @@ async def _truncate(request: web.Request, response: web.Response, length: int) -
     return partial
 
 
-def _compress(request: web.Request, response: web.StreamResponse) -> None:
+def accepts_gzip(request: web.Request, response: web.StreamResponse) -> bool:
+    """Tell whether *response* is long enough to be compressed, and the client takes that."""
     is_accepted = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "").lower()
-    if is_accepted and isinstance(response, web.Response) and len(response.body or b"") >= COMPRESSED_FROM:  # type: ignore[arg-type]  # bytes here
-        response.enable_compression(web.ContentCoding.gzip)
+    return is_accepted and isinstance(response, web.Response) and len(response.body or b"") >= COMPRESSED_FROM  # type: ignore[arg-type]  # bytes here

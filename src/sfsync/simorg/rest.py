@@ -4,14 +4,21 @@ Source: REST API Developer Guide.
 """
 
 import random
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from sfsync.simorg import rest_collections, rest_composite, rest_query, rest_replication, rest_rows
-from sfsync.simorg.calls import Call, Reply, Routes
+from sfsync.simorg import (
+    rest_collections,
+    rest_composite,
+    rest_event_schema,
+    rest_query,
+    rest_replication,
+    rest_rows,
+)
+from sfsync.simorg.calls import Call, Reply, Routes, unless_unmodified
 from sfsync.simorg.describe import describe_entity, describe_global
 from sfsync.simorg.dml import known_entity
 from sfsync.simorg.errors import ApiError
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
     from sfsync.simorg.org import Org
 
 _SEASONS = ("Winter", "Spring", "Summer")
-_RESOURCES = ("sobjects", "query", "queryAll", "limits", "composite", "jobs")
+_RESOURCES = ("sobjects", "query", "queryAll", "limits", "composite", "jobs", "event")
 
 
 def add_rest_routes(app: web.Application, org: "Org") -> None:
@@ -54,10 +61,11 @@ def rest_routes() -> Routes:
     routes.add("GET", "", resources)
     routes.add("GET", "limits", limits)
     routes.add("GET", "limits/recordCount", record_count)
-    routes.add("GET HEAD", "sobjects", global_describe)
-    routes.add("GET HEAD", "sobjects/{entity}/describe", entity_describe)
+    routes.add("GET", "sobjects", global_describe)
+    routes.add("GET", "sobjects/{entity}/describe", entity_describe)
     rest_query.add_routes(routes)
     rest_replication.add_routes(routes)
+    rest_event_schema.add_routes(routes)
     rest_collections.add_routes(routes)
     rest_composite.add_routes(routes)
     rest_rows.add_routes(routes)
@@ -119,28 +127,18 @@ def record_count(call: Call) -> Reply:
 
 def global_describe(call: Call) -> Reply:
     """Describe all entities in short."""
-    return _unless_unmodified(call, describe_global(call.org.world.schema, call.version))
+    return unless_unmodified(call, describe_global(call.org.world.schema, call.version), _changed_at(call))
 
 
 def entity_describe(call: Call, entity: str) -> Reply:
     """Describe one entity and the fields the user may see."""
     schema = call.org.world.schema
-    return _unless_unmodified(call, describe_entity(schema, known_entity(schema, entity), call.version))
+    body = describe_entity(schema, known_entity(schema, entity), call.version)
+    return unless_unmodified(call, body, _changed_at(call))
 
 
-def _unless_unmodified(call: Call, body: dict[str, Any]) -> Reply:
-    stamp = call.org.world.schema_changed_at
-    modified = stamp.strftime("%a, %d %b %Y %H:%M:%S GMT")
-    since = call.headers.get("If-Modified-Since")
-    is_unmodified = since is not None and _http_date(since) >= int(stamp.timestamp())
-    return Reply(None if is_unmodified else body, 304 if is_unmodified else 200, {"Last-Modified": modified})
-
-
-def _http_date(text: str) -> float:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except ValueError:
-        return 0.0
+def _changed_at(call: Call) -> datetime:
+    return call.org.world.schema_changed_at
 
 
 def _method(request: web.Request) -> str:

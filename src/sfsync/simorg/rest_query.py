@@ -24,6 +24,10 @@ def add_routes(routes: Routes) -> None:
 
 def query(call: Call) -> Reply:
     """Answer SOQL from live records."""
+    if "explain" in call.params:
+        raise ApiError(
+            "INVALID_QUERY_PARAMETER", "explain: this org makes no query plans; send the query as q"
+        )
     return _first_page(call, deleted=False)
 
 

@@ -5,7 +5,7 @@ Source: REST API Developer Guide, "sObject Basic Information", "sObject Rows", "
 
 from typing import Any
 
-from sfsync.simorg.calls import Call, Reply, Routes
+from sfsync.simorg.calls import Call, Reply, Routes, unless_unmodified
 from sfsync.simorg.describe import brief_of
 from sfsync.simorg.dml import known_entity
 from sfsync.simorg.errors import ApiError, DmlError, not_found
@@ -162,7 +162,8 @@ def _record(call: Call, entity: EntityDef, record_id: str) -> Reply:
         raise not_found()
     if fields["IsDeleted"]:
         raise DmlError("ENTITY_IS_DELETED", "entity is deleted")
-    return Reply(renderer.json([(record_id, fields)], call.version)[0])
+    row = renderer.json([(record_id, fields)], call.version)[0]
+    return unless_unmodified(call, row, fields["SystemModstamp"])
 
 
 def _ambiguous(call: Call, entity: EntityDef, found: list[str]) -> Reply:
