@@ -26,17 +26,33 @@ from tests.salesforce.stub_org import CHANNEL, StubOrg, event, good
 NOW = datetime.now(UTC)
 
 
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class Authority:
-    """A certificate authority for one test."""
+    """A certificate authority for one test, by the letter of RFC 5280, on which Python insists from 3.13 on."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.key = ec.generate_private_key(ec.SECP256R1())
+        self.key_id = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test Authority")])
         certificate = (
             certificate_for(self.name, self.key.public_key())
             .issuer_name(self.name)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(SIGNS_CERTIFICATES, critical=True)
+            .add_extension(self.key_id, critical=False)
             .sign(self.key, hashes.SHA256())
         )
         self.file = folder / "ca.pem"
@@ -51,6 +67,9 @@ class Authority:
             certificate_for(name, key.public_key(), until)
             .issuer_name(self.name)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self.key_id), critical=False
+            )
             .sign(self.key, hashes.SHA256())
         )
         pem = self.folder / "server.pem"
