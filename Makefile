@@ -38,7 +38,7 @@ demo: $(STAMP) ## A simulated org, the daemon and a Postgres of its own for DEMO
 	@DEMO_SECONDS=$(DEMO_SECONDS) $(BIN)/sfsync demo
 
 test: $(STAMP) ## The whole suite, or TESTS=path, in WORKERS=2 processes; Postgres: SFSYNC_TEST_DSN, else containers, else embedded
-	@$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 check: $(STAMP) ## Lint, format, types, import rules
 	$(BIN)/ruff check .
