@@ -317,15 +317,16 @@ class Applier:
 
     async def _mark_relatives(self, connection: Connection, changed: Sequence[Loaded]) -> None:
         """Distrust contacts whose account was deleted, merged or restored: their own change may be silent."""
-        proving_after_ms = proving_wait_ms(self._clocks)
         accounts = [r.row.record_id for r in changed if r.row.entity is Entity.ACCOUNT and r.row.turned_ms]
-        if accounts:
-            await connection.execute(
-                self._database.sql("mark_children"), self.org, accounts, proving_after_ms
-            )
         contacts = [r.row.record_id for r in changed if _may_be_orphan(r)]
-        if contacts:
-            await connection.execute(self._database.sql("mark_orphans"), self.org, contacts, proving_after_ms)
+        if accounts or contacts:
+            await connection.execute(
+                self._database.sql("mark_relatives"),
+                self.org,
+                accounts,
+                contacts,
+                proving_wait_ms(self._clocks),
+            )
 
     async def _write_marks(
         self,
