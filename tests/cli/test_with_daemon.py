@@ -44,6 +44,11 @@ async def swept(dsn: str, process: asyncio.subprocess.Process, certificates: int
     await eventually(done, PATIENCE_S)
 
 
+async def nothing_owed(dsn: str) -> bool:
+    """Tell whether no reading waits to be made."""
+    return bool(await value(dsn, "SELECT count(*) = 0 FROM sfsync.resweep"))
+
+
 @asynccontextmanager
 async def daemon(cli: Cli, dsn: str, **changes: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a daemon; the block begins when its first sweep is done."""
@@ -89,6 +94,8 @@ async def test_status_and_reconcile_beside_a_daemon(cli: Cli, pg_dsn: str, org: 
         assert ended.json["outcome"] == "swept"
         assert len({one["sweep_id"] for one in ended.json["certificates"]}) == 1
 
+        # The stream began at its tip: the sweep that is owed for that must not find what this one is to find.
+        await eventually(lambda: nothing_owed(pg_dsn), PATIENCE_S)
         step = {"op": "create", "entity": "Lead", "fields": {"LastName": "Missed", "Company": "Push"}}
         await control(org, "transaction", steps=[step], silent=True, age_s=600)
         ended = await cli("reconcile")
