@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import structlog
 
 from . import __version__
 from .config import Settings, load_settings
+from .config.login import open_login
 from .config.mapping import load_mapping
 from .config.place import serve_store, store_options
 from .console.server import serve_console
@@ -39,7 +40,6 @@ from .errors import (
     StoreUnavailableError,
 )
 from .log import configure_logging, describe_error
-from .salesforce.connection import Connection, LinkTimings, open_connection
 from .salesforce.reply import CometdTimings
 from .salesforce.rest import Rest
 from .store.binding import bind_org
@@ -105,19 +105,6 @@ async def _describe(rest: Rest) -> AsyncIterator[tuple[Entity, Mapping[str, Any]
         except QueryError as error:
             if error.code not in _NOT_FOR_THIS_USER:
                 raise
-
-
-@asynccontextmanager
-async def open_login(settings: Settings) -> AsyncIterator[Connection]:
-    """Log in to the org of *settings*."""
-    salesforce = settings.salesforce
-    async with open_connection(
-        settings.credentials(),
-        api_version=salesforce.api_version,
-        ca_file=salesforce.ca_file,
-        timings=LinkTimings(request_s=salesforce.request_timeout_s),
-    ) as connection:
-        yield connection
 
 
 class Daemon:
@@ -294,8 +281,8 @@ class Daemon:
 
             async with lead(database, connection.org_id, prepare=prepare) as leadership:
                 self.health.set("leadership", ok=True)
-                rest = Rest(connection)
-                mapping = await self._bind(rest)
+                rest, chosen = Rest(connection), load_mapping(self._settings.mapping)
+                mapping = await self._bind(rest, chosen)
                 await ensure_columns(database, mapping)
                 self._has_worked = True
                 await Pipeline(
@@ -310,15 +297,14 @@ class Daemon:
                     sweep_wanted=self._sweep_wanted,
                     verify_wanted=self._verify_wanted,
                     applying=self._applying,
-                    describe=lambda: bind_mapping(rest, load_mapping(self._settings.mapping)),
+                    describe=lambda: bind_mapping(rest, chosen),
                 ).run()
 
-    async def _bind(self, rest: Rest) -> BoundMapping:
+    async def _bind(self, rest: Rest, chosen: MappingFile) -> BoundMapping:
         """Bind the mapping to the org; when it fits no longer, go on with what it meant when it did.
 
         A field that was hidden while we ran must not stop the stream: sweeps of its entity fail, loudly.
         """
-        chosen = load_mapping(self._settings.mapping)
         try:
             self._bound = (chosen, await bind_mapping(rest, chosen))
         except ConfigError as error:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Settings
+from ..config.login import open_login
 from ..config.mapping import load_mapping
 from ..core.ids import Entity
 from ..core.mapping import BoundMapping, bind
 from ..errors import AuthError, SfsyncError
 from ..salesforce.cometd import open_session
-from ..salesforce.connection import Connection, LinkTimings, open_connection
+from ..salesforce.connection import Connection
 from ..salesforce.reply import CometdTimings
 from ..salesforce.rest import Rest
 from .exits import CONFIGURATION
@@ -40,17 +41,11 @@ class Seen:
 
 async def check_salesforce(settings: Settings) -> tuple[list[Finding], Seen]:
     """Ask one org everything, by one login."""
-    salesforce = settings.salesforce
     try:
-        async with open_connection(
-            settings.credentials(),
-            api_version=salesforce.api_version,
-            ca_file=salesforce.ca_file,
-            timings=LinkTimings(request_s=min(salesforce.request_timeout_s, _PATIENCE_S)),
-        ) as connection:
+        async with open_login(settings, patience_s=_PATIENCE_S) as connection:
             return await _ask(settings, connection)
     except SfsyncError as error:
-        findings = _refused_login(error, salesforce.login_url)
+        findings = _refused_login(error, settings.salesforce.login_url)
     return findings + _unbound_mapping(settings), Seen()
 
 

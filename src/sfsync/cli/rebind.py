@@ -14,10 +14,10 @@ import sys
 from contextlib import AsyncExitStack
 
 from ..config import Settings, load_settings
+from ..config.login import open_login
 from ..config.place import open_store
 from ..errors import ConfigError
 from ..log import configure_logging
-from ..salesforce.connection import LinkTimings, open_connection
 from ..store.binding import rebind_org
 from ..store.database import Database
 from ..store.leadership import lead
@@ -56,13 +56,7 @@ async def _rebind(settings: Settings, confirmed: str | None) -> int:
 
 
 async def _login_org(settings: Settings) -> str:
-    salesforce = settings.salesforce
-    async with open_connection(
-        settings.credentials(),
-        api_version=salesforce.api_version,
-        ca_file=salesforce.ca_file,
-        timings=LinkTimings(request_s=min(salesforce.request_timeout_s, _PATIENCE_S)),
-    ) as connection:
+    async with open_login(settings, patience_s=_PATIENCE_S) as connection:
         return connection.org_id
 
 
