@@ -30,6 +30,7 @@ from sfsync.store.columns import ensure_columns
 from sfsync.store.database import StoreOptions, open_database
 from sfsync.store.leadership import lead
 from sfsync.store.readings import load_readings
+from sfsync.sync.handlers import handlers
 from sfsync.sync.health import Health
 from sfsync.sync.metrics import Metrics
 from sfsync.sync.options import SyncOptions
@@ -182,7 +183,7 @@ async def open_room(
                 subscription,
                 sweeper,
                 refetcher,
-                Requests(work, sweeper, refetcher),
+                Requests(work, handlers(work, sweeper, refetcher)),
                 connection,
             )
         finally:

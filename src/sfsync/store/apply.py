@@ -130,6 +130,22 @@ class Applier:
             # A row cannot be stored. Find out which one; the others must not wait for it.
             return await self._apply(batch, bisect=True)
 
+    async def change(
+        self, origin: str, work: Callable[[Connection], Awaitable[Sequence[RecordId]]]
+    ) -> Outcome:
+        """Run *work* in a fenced transaction, then project anew the records it returns.
+
+        For what somebody asks of the store itself: decisions, imports, erasure. Raises what `apply` raises.
+        """
+        outcome = Outcome()
+        with store_errors():
+            async with self._database.transaction() as connection:
+                await refuse_if_fenced(connection, self._database, self._leadership)
+                record_ids = await work(connection)
+                rows = await connection.fetch(self._database.sql("load_touched"), self.org, list(record_ids))
+                await self._project(connection, [_touched_row(row) for row in rows], origin, outcome)
+        return outcome
+
     async def release_held(self) -> int:
         """Project what waited for its other half longer than it may; return how many records were released."""
         async with self._database.transaction() as connection:
@@ -160,11 +176,7 @@ class Applier:
         async with self._database.transaction() as connection:
             await refuse_if_fenced(connection, self._database, self._leadership)
             rows = await connection.fetch(self._database.sql("load_records_after"), self.org, after)
-            touched = [
-                (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=row["is_linked"]))
-                for row in rows
-            ]
-            await self._project(connection, touched, "mapping", Outcome())
+            await self._project(connection, [_touched_row(row) for row in rows], "mapping", Outcome())
         return rows[-1]["id"] if rows else None
 
     async def _release_or_park(self, row: asyncpg.Record) -> None:
@@ -430,6 +442,10 @@ class Applier:
         if await self._park(connection, [DeadLetter(reason, str(row.entity), row.record_id)]):
             # A record that is tried again and still does not fit is no news.
             _log.error("store.record.parked", record_id=row.record_id, entity=str(row.entity), reason=reason)
+
+
+def _touched_row(row: asyncpg.Record) -> tuple[Entity, Touched]:
+    return Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=row["is_linked"])
 
 
 def _refuse_unless_poison(error: StoreError) -> None:

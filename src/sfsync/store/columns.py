@@ -16,6 +16,7 @@ from ..core.mapping import BoundMapping, Column
 from ..errors import SchemaError
 from .database import Connection, Database
 from .sql import quote
+from .views import ensure_views
 
 _log = structlog.get_logger()
 _SAME_TYPE = {"timestamptz": "timestamp with time zone", "time": "time without time zone"}
@@ -32,13 +33,7 @@ async def ensure_columns(database: Database, mapping: BoundMapping) -> None:
             clashes += await _ensure(connection, database, table, columns)
         if clashes:
             raise SchemaError("mapped columns have other types in the database: " + "; ".join(clashes))
-        await connection.execute(
-            database.schemas.rename(
-                "CREATE OR REPLACE VIEW crm.active_person AS"
-                " SELECT p.* FROM crm.person AS p WHERE p.merged_into IS NULL AND p.deleted_at IS NULL"
-                " AND p.org = (SELECT o.id FROM sfsync.org AS o WHERE o.is_bound)"
-            )
-        )
+        await ensure_views(connection, database.schemas, mapping)
 
 
 async def _ensure(

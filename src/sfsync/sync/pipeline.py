@@ -20,6 +20,7 @@ from ..salesforce.connection import Connection
 from ..store.apply import Applier
 from ..store.database import Database
 from ..store.leadership import Leadership
+from .handlers import handlers
 from .health import Health
 from .metrics import Metrics
 from .options import SyncOptions
@@ -80,7 +81,7 @@ class Pipeline:
         )
         subscription, refetcher = Subscription(work), Refetcher(work)
         sweeper = Sweeper(work, on_starved=subscription.restart)
-        requests = Requests(work, sweeper, refetcher)
+        requests = Requests(work, handlers(work, sweeper, refetcher))
         async with asyncio.TaskGroup() as group:
             group.create_task(writer.run(), name="writer")
             group.create_task(subscription.run(), name="stream")

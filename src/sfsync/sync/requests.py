@@ -6,32 +6,50 @@ Why: whoever may write to the store can ask, on any machine, and a request survi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 import asyncpg
 import msgspec
 import structlog
 
-from ..core.ids import RecordId, entity_of, record_id
-from ..core.order import Verdict
 from ..errors import SalesforceError
 from ..log import describe_error
-from ..store.apply import Outcome
 from ..store.database import store_errors
-from .refetch import Refetcher
-from .sweep import Sweeper
 from .work import Work
 
 _log = structlog.get_logger()
 _POLL_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asks for. The meaning of `argument` is that of its `kind`."""
+
+    id: int
+    kind: str
+    argument: str | None
+    asked_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request: one word, and details that are shown as JSON."""
+
+    outcome: str
+    detail: Mapping[str, object]
+
+
+Handler = Callable[[Request], Awaitable[Answer]]
+"""Serve one kind of request. `ValueError` says, without quoting values, what is wrong with the request."""
+
+
 class Requests:
     """Serves the requests of one org. Run `run` as one task."""
 
-    def __init__(self, work: Work, sweeper: Sweeper, refetcher: Refetcher) -> None:
+    def __init__(self, work: Work, handlers: Mapping[str, Handler]) -> None:
         self._work = work
-        self._sweeper = sweeper
-        self._refetcher = refetcher
+        self._handlers = handlers
 
     async def run(self) -> None:
         """Serve for ever. Raises `StoreUnavailableError` when the store is away."""
@@ -46,7 +64,7 @@ class Requests:
                     rows = await self._work.database.fetch("load_open_requests", self._work.org)
                     for row in rows:
                         if row["id"] not in begun:
-                            group.create_task(self._serve(row), name=f"request-{row['id']}")
+                            group.create_task(self._serve(_request(row)), name=f"request-{row['id']}")
                     # A request that is done is not listed again, so only open ones need be remembered.
                     begun = {row["id"] for row in rows}
                     try:
@@ -58,48 +76,25 @@ class Requests:
         finally:
             listener.terminate()
 
-    async def _serve(self, request: asyncpg.Record) -> None:
-        kind = request["kind"]
+    async def _serve(self, request: Request) -> None:
         try:
-            outcome, detail = await self._do(kind, request["argument"])
+            answer = await self._answer(request)
         except (SalesforceError, ValueError) as error:
             reason = describe_error(error) if isinstance(error, SalesforceError) else str(error)
-            _log.warning("request.refused", request=request["id"], kind=kind, error=reason)
-            outcome, detail = "refused", {"error": reason}
+            _log.warning("request.refused", request=request.id, kind=request.kind, error=reason)
+            answer = Answer("refused", {"error": reason})
+        detail = msgspec.json.encode(answer.detail).decode()
         await self._work.database.fetch(
-            "complete_request", self._work.org, request["id"], outcome, msgspec.json.encode(detail).decode()
+            "complete_request", self._work.org, request.id, answer.outcome, detail
         )
-        _log.info("request.completed", request=request["id"], kind=kind, outcome=outcome)
+        _log.info("request.completed", request=request.id, kind=request.kind, outcome=answer.outcome)
 
-    async def _do(self, kind: str, argument: str | None) -> tuple[str, dict[str, object]]:
-        match kind:
-            case "sweep":
-                return "swept", {"sweep_id": await self._sweeper.ask("request")}
-            case "pull":
-                return await self._pull(record_id(argument or "")), {}
-            case _:
-                raise ValueError("this version does not know such a request")
-
-    async def _pull(self, record: RecordId) -> str:
-        """Read one record now; what is certain is written, and the verdict says how certain that is."""
-        entity = entity_of(record)
-        if entity is None:
-            raise ValueError("only a Lead, Contact or Account can be pulled")
-        return _verdict(await self._refetcher.read(entity, [record]))
+    async def _answer(self, request: Request) -> Answer:
+        handler = self._handlers.get(request.kind)
+        if handler is None:
+            raise ValueError("this version does not know such a request")
+        return await handler(request)
 
 
-def _verdict(outcome: Outcome) -> str:
-    for verdict, word in _WORDS:
-        if outcome.verdicts[verdict]:
-            if verdict is Verdict.REPAIRED and outcome.repairs and outcome.repairs[0].reason == "missing":
-                return "created"
-            return word
-    return "unsettled"
-
-
-_WORDS = (
-    (Verdict.EQUAL, "equal"),
-    (Verdict.REPAIRED, "updated"),
-    (Verdict.SETTLED, "equal"),
-    (Verdict.ABSENT, "absent"),
-)
+def _request(row: asyncpg.Record) -> Request:
+    return Request(row["id"], row["kind"], row["argument"], row["asked_by"])

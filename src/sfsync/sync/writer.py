@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from ..core.commands import Command
 from ..core.events import Position
+from ..core.ids import RecordId
 from ..errors import PositionError, SfsyncError
 from ..store.apply import Applier, Batch, DeadLetter, Outcome
 from ..store.database import Connection, Database
@@ -147,6 +148,13 @@ class Writer:
         self._reads.append((batch, outcome))
         self._work.set()
         return await outcome
+
+    async def change(
+        self, origin: str, work: Callable[[Connection], Awaitable[Sequence[RecordId]]]
+    ) -> Outcome:
+        """Run *work* as `Applier.change` does, between two batches and ahead of all that wait."""
+        async with self._applying:
+            return await self._applier.change(origin, work)
 
     async def reproject(self) -> None:
         """Project every record anew, a thousand at a time between other batches."""

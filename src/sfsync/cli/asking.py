@@ -1,0 +1,148 @@
+"""Ask whoever leads the org to do something, and wait for the answer.
+
+Why: only the leader of an org writes, so a wish is put into the store, where a daemon on any machine hears it. When
+no daemon leads, one is run for as long as it takes: the same program by the same path, so that what is asked for
+by hand has no second implementation of leadership, fencing and catching up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..config import Settings
+from ..config.place import open_store
+from ..errors import ConfigError, SfsyncError, StoreUnavailableError
+from ..store.database import Database
+from ..store.leadership import lock_key
+from .status import known_org
+
+_POLL_S = 0.2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for; `verb` and `done` name it for people, as in "sweep" and "swept"."""
+
+    kind: str
+    argument: str | None
+    verb: str
+    done: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of a wish."""
+
+    request: int
+    outcome: str
+    detail: dict[str, Any]
+
+    @property
+    def error(self) -> str:
+        """Why it was refused; empty when it was not."""
+        return str(self.detail.get("error", ""))
+
+
+Read = Callable[[Database, str, Answered], Awaitable[T]]
+"""What to read from the store, given the org, once the wish is answered: an embedded server may end after it."""
+
+
+async def ask(settings: Settings, config: Path | None, wish: Wish, read: Read[T], *, timeout_s: float) -> T:
+    """Put the wish, wait until it is answered, and return what *read* finds; run a daemon for it when none leads.
+
+    Raises `StoreUnavailableError` when *timeout_s* is over, `ConfigError` when the store has no org yet.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            async with open_store(settings.store) as database:
+                org = await known_org(database)
+                if org is None:
+                    raise ConfigError("the store is bound to no org yet: start sfsync run first")
+                [leader] = await database.fetch("probe_leader", org, lock_key(org))
+                if leader["is_led"]:
+                    _tell(f"{leader['holder']} leads org {org}: asking it to {wish.verb}")
+                    return await read(database, org, await _put(database, org, wish))
+            _tell(f"no daemon leads org {org}: running one to {wish.verb}")
+            async with _own_daemon(config) as daemon:
+                return await _while_it_runs(daemon, _put_when_reachable(settings, org, wish, read))
+    except TimeoutError:
+        raise StoreUnavailableError(
+            f"not {wish.done} within {timeout_s:g} s; the request stays in the store and a daemon will do it, "
+            "sfsync status shows it"
+        ) from None
+
+
+async def just_answered(_database: Database, _org: str, answered: Answered) -> Answered:
+    """Read nothing more than the answer."""
+    return answered
+
+
+async def _put(database: Database, org: str, wish: Wish) -> Answered:
+    """Put the request and wait until it is done."""
+    [asked] = await database.fetch("insert_request", org, wish.kind, wish.argument)
+    began = time.monotonic()
+    while True:
+        [request] = await database.fetch("load_request", asked["id"])
+        if request["done_at"] is not None:
+            return Answered(asked["id"], request["outcome"], json.loads(request["detail"] or "{}"))
+        _progress(wish, began)
+        await asyncio.sleep(_POLL_S)
+
+
+@asynccontextmanager
+async def _own_daemon(config: Path | None) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `sfsync run` beside us; it is asked to leave at the end of the block."""
+    words = ["run", *(["--config", str(config)] if config else [])]
+    quiet = {"SFSYNC_CONSOLE__ENABLED": "false", "SFSYNC_LOG__LEVEL": "warning"}
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sfsync", *words, env=os.environ | quiet, stdin=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield daemon
+    finally:
+        if daemon.returncode is None:
+            daemon.terminate()
+        await daemon.wait()
+
+
+async def _while_it_runs(daemon: asyncio.subprocess.Process, asking: Awaitable[T]) -> T:
+    """Wait for an answer of a daemon that is just starting; fail as soon as it ends."""
+    answering = asyncio.ensure_future(asking)
+    ending = asyncio.create_task(daemon.wait())
+    try:
+        await asyncio.wait({answering, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        raise SfsyncError(f"the daemon ended with exit code {daemon.returncode}; its last lines say why")
+    finally:
+        answering.cancel()
+        ending.cancel()
+        await asyncio.gather(answering, ending, return_exceptions=True)
+
+
+async def _put_when_reachable(settings: Settings, org: str, wish: Wish, read: Read[T]) -> T:
+    while True:
+        try:
+            async with open_store(settings.store, may_serve=False) as database:
+                return await read(database, org, await _put(database, org, wish))
+        except StoreUnavailableError:
+            await asyncio.sleep(_POLL_S)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _progress(wish: Wish, began: float) -> None:
+    if sys.stderr.isatty():
+        print(f"\rwaiting for it to {wish.verb}, {time.monotonic() - began:.0f} s ", end="", file=sys.stderr, flush=True)

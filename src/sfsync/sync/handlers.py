@@ -1,0 +1,24 @@
+"""Which kinds of request there are, and who serves each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .pull import Pull
+from .refetch import Refetcher
+from .requests import Answer, Handler, Request
+from .sweep import Sweeper
+from .work import Work
+
+
+def handlers(work: Work, sweeper: Sweeper, refetcher: Refetcher) -> Mapping[str, Handler]:
+    """Return the handler of each kind of request."""
+    _ = work
+
+    async def sweep(_request: Request) -> Answer:
+        return Answer("swept", {"sweep_id": await sweeper.ask("request")})
+
+    return {
+        "sweep": sweep,
+        "pull": Pull(refetcher).serve,
+    }
