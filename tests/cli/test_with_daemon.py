@@ -115,7 +115,7 @@ async def test_reconcile_without_a_daemon_runs_one(cli: Cli, pg_dsn: str) -> Non
     ended = await cli("reconcile", "--json", **QUICK)
     assert ended.code == 0, ended.out + ended.err
     assert len(ended.json["certificates"]) == 3
-    assert "running one for this sweep" in ended.err
+    assert "running one to sweep" in ended.err
     status = (await cli("status", "--json")).json
     assert not status["leader"]["is_led"]
     assert status["leader"]["epoch"] == 2
