@@ -68,6 +68,28 @@ def test_default_mapping_covers_the_usual_columns() -> None:
     assert "# " in default_mapping_text()
 
 
+def test_only_what_salesforce_alone_sets_is_not_compared() -> None:
+    """Nobody can disagree with a creation date; comparing it would make every imported person pending."""
+    mapping = bind(default_mapping(), describes())
+    left_out = {c.name for c in (*mapping.person, *mapping.company) if not c.compared}
+    assert left_out == {"created_at", "modified_at"}
+    mixed = bound(
+        '[person]\na = { contact = "F__c", lead = "LastName" }\nb = { contact = "F__c" }\nc = { lead = "G__c" }',
+        Contact={"F__c": {"type": "string", "createable": False, "updateable": False}},
+        Lead={"G__c": {"type": "string", "createable": False, "updateable": True}},
+    )
+    assert {c.name: c.compared for c in mixed.person} == {"a": True, "b": False, "c": True}
+
+
+def test_what_is_compared_is_no_part_of_the_fingerprint() -> None:
+    """A field made read-only must not cause every record to be read again."""
+    toml = '[person]\na = { contact = "F__c" }'
+    writable = bound(toml, Contact={"F__c": {"type": "string"}})
+    read_only = bound(toml, Contact={"F__c": {"type": "string", "createable": False, "updateable": False}})
+    assert writable.fingerprint == read_only.fingerprint
+    assert writable.person != read_only.person
+
+
 def test_plan_reads_mapped_and_structural_fields() -> None:
     """Identity needs conversion and parent fields, whatever somebody mapped."""
     plans = bound('[person]\nlast_name = { contact = "LastName", lead = "LastName" }').plans

@@ -48,12 +48,16 @@ class SourceField:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of crm.person or crm.company, and the field of each entity that feeds it."""
+    """A column of crm.person or crm.company, and the field of each entity that feeds it.
+
+    Not `compared` is a column that only Salesforce itself sets, such as CreatedDate: nobody can disagree with it.
+    """
 
     name: str
     pg_type: str
     role: Role
     sources: Mapping[Entity, str]
+    compared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,8 @@ def _bind_column(binding: _Binding, mapped: MappedColumn) -> Column | None:
         problem = f"its sources differ in type: {stated}"
         binding.faults.append(Finding(mapped.table, mapped.name, "", problem))
         return None
-    return Column(mapped.name, pg_type, mapped.role, sources)
+    compared = any(_is_set_by_people(binding.describes[entity][name]) for entity, name in sources.items())
+    return Column(mapped.name, pg_type, mapped.role, sources, compared)
 
 
 def _common_type(pg_types: set[str]) -> str | None:
@@ -249,6 +254,11 @@ def _absence(entity: Entity, name: str, described: _DESCRIBE) -> str:
 
 def _is_announced(described: Mapping[str, Any]) -> bool:
     return not described.get("calculated") and described["name"] not in UNANNOUNCED
+
+
+def _is_set_by_people(described: Mapping[str, Any]) -> bool:
+    """Tell whether anybody could write the field; a describe that does not say leaves it open."""
+    return bool(described.get("createable", True) or described.get("updateable", True))
 
 
 def _doubts(described: Mapping[str, Any], *, announced: bool) -> Iterator[str]:

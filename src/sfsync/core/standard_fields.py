@@ -30,6 +30,36 @@ UNANNOUNCED = frozenset(
 )
 """Standard fields that change without any change event naming them."""
 
+SET_BY_SALESFORCE = frozenset(
+    [
+        "Id",
+        "IsDeleted",
+        "MasterRecordId",
+        "SystemModstamp",
+        "CreatedDate",
+        "CreatedById",
+        "LastModifiedDate",
+        "LastModifiedById",
+        "LastActivityDate",
+        "LastViewedDate",
+        "LastReferencedDate",
+        "LastTransferDate",
+        "LastCURequestDate",
+        "LastCUUpdateDate",
+        "PhotoUrl",
+        "IsEmailBounced",
+        "IsPersonAccount",
+        "PersonContactId",
+        "JigsawContactId",
+        "JigsawCompanyId",
+        "ConvertedDate",
+        "ConvertedAccountId",
+        "ConvertedContactId",
+        "ConvertedOpportunityId",
+    ]
+)
+"""Standard fields that nobody can write: describe calls them neither createable nor updateable."""
+
 _SYSTEM = {
     "id": "Id",
     "boolean": "IsDeleted",
@@ -107,5 +137,13 @@ STANDARD_TYPES: Mapping[Entity, Mapping[str, str]] = {
 
 def standard_describe(entity: Entity) -> dict[str, Any]:
     """Return a describe of *entity* with the standard fields only, for work without an org."""
-    fields = [{"name": name, "type": kind} for name, kind in STANDARD_TYPES[entity].items()]
+    fields = [
+        {
+            "name": name,
+            "type": kind,
+            "createable": name not in SET_BY_SALESFORCE,
+            "updateable": name not in SET_BY_SALESFORCE,
+        }
+        for name, kind in STANDARD_TYPES[entity].items()
+    ]
     return {"name": entity.value, "fields": fields}
