@@ -7,8 +7,8 @@ that no test cares about.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -92,6 +92,32 @@ def absent(of: RecordId, *, begun: float) -> Absence:
 
 
 @dataclass(slots=True)
+class Term:
+    """One leadership after the other, each with an applier of its own."""
+
+    database: Database
+    mapping: BoundMapping
+    other_half_wait_s: float
+    _held: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def begin(self) -> Applier:
+        """End the leadership there is, if any, and take it anew."""
+        await self.end()
+        leadership = await self._held.enter_async_context(lead(self.database, ORG))
+        return Applier(
+            self.database,
+            leadership,
+            self.mapping,
+            clocks=Clocks(fuzz_ms=1_000, settle_ms=60_000),
+            other_half_wait_s=self.other_half_wait_s,
+        )
+
+    async def end(self) -> None:
+        """Give the leadership up."""
+        await self._held.aclose()
+
+
+@dataclass(slots=True)
 class Store:
     """An applier on a fresh database, and questions about what it left there."""
 
@@ -99,6 +125,12 @@ class Store:
     database: Database
     dsn: str
     connection: asyncpg.Connection
+    term: Term
+
+    async def succeed(self) -> Applier:
+        """Let a successor lead, as after a crash; return the applier that it fenced."""
+        fenced, self.applier = self.applier, await self.term.begin()
+        return fenced
 
     async def apply(self, *commands: Command, heard: float = 0, refetched: bool = False) -> Outcome:
         return await self.applier.apply(Batch(commands, "event", at(heard), refetched=refetched))
@@ -128,18 +160,12 @@ async def open_store(
     dsn: str, *, other_half_wait_s: float = 5.0, mapping: BoundMapping = MAPPING
 ) -> AsyncIterator[Store]:
     """Lead the org on a migrated database."""
-    async with open_database(StoreOptions(dsn)) as database, lead(database, ORG) as leadership:
+    async with open_database(StoreOptions(dsn)) as database, AsyncExitStack() as opened:
+        term = Term(database, mapping, other_half_wait_s)
+        opened.push_async_callback(term.end)
+        applier = await term.begin()
         await bind_org(database, ORG)
         await ensure_columns(database, mapping)
-        applier = Applier(
-            database,
-            leadership,
-            mapping,
-            clocks=Clocks(fuzz_ms=1_000, settle_ms=60_000),
-            other_half_wait_s=other_half_wait_s,
-        )
         connection = await asyncpg.connect(dsn)
-        try:
-            yield Store(applier, database, dsn, connection)
-        finally:
-            await connection.close()
+        opened.push_async_callback(connection.close)
+        yield Store(applier, database, dsn, connection, term)
