@@ -23,7 +23,7 @@ from ..config.place import open_store
 from ..errors import ConfigError, SfsyncError, StoreUnavailableError
 from ..store.database import Database
 from ..store.leadership import lock_key
-from .status import known_org
+from ..store.report import known_org
 
 _POLL_S = 0.2
 T = TypeVar("T")
@@ -145,4 +145,9 @@ def _tell(text: str) -> None:
 
 def _progress(wish: Wish, began: float) -> None:
     if sys.stderr.isatty():
-        print(f"\rwaiting for it to {wish.verb}, {time.monotonic() - began:.0f} s ", end="", file=sys.stderr, flush=True)
+        print(
+            f"\rwaiting for it to {wish.verb}, {time.monotonic() - began:.0f} s ",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -10,9 +10,9 @@ from ..store.binding import bound_org
 from ..store.database import Database
 from ..store.embedded import find_binaries
 from ..store.migrate import migrations
+from ..store.report import NO_TABLE
 from .exits import CONFIGURATION
 from .findings import Finding, fail, fail_by, ok, warn
-from .status import NO_TABLE
 
 
 async def check_store(settings: Settings, *, org: str | None, mapping: BoundMapping | None) -> list[Finding]:

@@ -21,8 +21,8 @@ from ..log import configure_logging
 from ..store.binding import rebind_org
 from ..store.database import Database
 from ..store.leadership import lead
+from ..store.report import known_org
 from .exits import FOUND, OK
-from .status import known_org
 
 _PATIENCE_S = 30.0
 

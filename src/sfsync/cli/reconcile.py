@@ -13,9 +13,10 @@ from typing import Any
 from ..config import load_settings
 from ..log import configure_logging
 from ..store.database import Database
+from ..store.report import certificates
 from .asking import Answered, Wish, ask
 from .exits import FOUND, OK
-from .status import certificate_lines, certificates
+from .status import certificate_lines
 
 _SWEEP = Wish("sweep", None, verb="sweep", done="swept")
 

@@ -1,15 +1,10 @@
-"""Instants and lengths as people read them."""
+"""Lengths of time as people read them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"))
-
-
-def instant(ms: int | None) -> str | None:
-    """Spell an instant of Salesforce's, given in epoch milliseconds."""
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def age(since: str, now: datetime) -> str:
