@@ -7,9 +7,10 @@ or is gone, which is when people ask. The command line and the HTTP API tell the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+import asyncpg
 
 from ..errors import SchemaError
 from .binding import bound_org
@@ -53,13 +54,13 @@ async def certificates(database: Database, org: str, *, sweep_id: str | None = N
     return [certificate(row) for row in await database.fetch("report_sweeps", org, sweep_id)]
 
 
-def certificate(row: Mapping[str, Any]) -> Report:
+def certificate(row: asyncpg.Record) -> Report:
     """Return a row of `sfsync.sweep` ready for JSON."""
     told = plain(row)
     return told | {"drift": json.loads(told["drift"])}
 
 
-def plain(row: Mapping[str, Any]) -> Report:
+def plain(row: asyncpg.Record) -> Report:
     """Return a row ready for JSON: `*_ms` become instants under a name without it, lengths stay numbers."""
     told: Report = {}
     for key, value in row.items():
