@@ -372,13 +372,29 @@ def test_read_that_finds_no_row_ends_the_mark_and_deletes_nothing(record: Record
     assert (record.causes, record.row.is_deleted, record.row.unseen_since_ms) == (set(), False, ms(71))
 
 
-def test_absence_of_a_clean_record_is_noted_once_the_read_is_late_enough(record: Record) -> None:
+def test_absence_of_a_record_that_a_read_has_shown_is_noted_at_once(record: Record) -> None:
     """An application asked for a record that was purged silently: it must hear "absent", and nothing is deleted."""
     record.meets(read(0, begun=10))
-    assert record.meets(absent(30)) is Verdict.UNPROVEN
+    assert record.meets(absent(30)) is Verdict.ABSENT
+    assert record.row.unseen_since_ms == ms(30)
+    assert record.causes == {Cause.UNSURE_READ}, "what is not proven is read again"
     assert record.meets(absent(120)) is Verdict.ABSENT
-    assert record.row.unseen_since_ms == ms(120)
+    assert (record.causes, record.row.unseen_since_ms) == (set(), ms(120))
     assert not record.row.is_deleted
+
+
+def test_early_absence_of_an_old_record_is_noted_and_ends_no_mark(record: Record) -> None:
+    """REST is behind by less than the settle time: it has known for long what it does not show now."""
+    record.meets(image(0, a=1), gap(90))
+    assert record.meets(absent(100)) is Verdict.ABSENT
+    assert (record.causes, record.row.unseen_since_ms) == ({Cause.GAP}, ms(100))
+
+
+def test_early_absence_of_a_record_that_only_an_event_has_shown_says_nothing(record: Record) -> None:
+    """It was created a moment ago, and REST is behind: the application must not hear that it is gone."""
+    record.meets(image(0, a=1))
+    assert record.meets(absent(30)) is Verdict.UNPROVEN
+    assert record.row.unseen_since_ms is None
 
 
 def test_early_absence_proves_nothing(record: Record) -> None:

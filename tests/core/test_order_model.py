@@ -178,8 +178,8 @@ MUTANTS = (
     ),
     Mutant(
         "an early absence ends a mark",
-        "    if (row.mark or row.known) and read.read_from_ms < since_ms + clocks.settle_ms:",
-        "    if False:",
+        "    is_proof = read.read_from_ms >= since_ms + clocks.settle_ms\n",
+        "    is_proof = True\n",
     ),
     Mutant(
         "an Image does not revive",

@@ -46,6 +46,7 @@ class Verdict(StrEnum):
     ASIDE = "kept_aside"
     UNPROVEN = "unproven"
     ABSENT = "absent"
+    ERASED = "erased"
 
 
 @dataclass(slots=True)
@@ -312,16 +313,24 @@ def _learn_early(row: MirrorRow, read: Snapshot, announced: frozenset[str]) -> V
 
 
 def _fold_absence(row: MirrorRow, read: Absence, clocks: Clocks) -> Verdict:
-    """No row, not even in the recycle bin: that ends a mark, but it proves no deletion."""
+    """No row, not even in the recycle bin: that proves no deletion. Only a late enough one ends a mark."""
     since_ms = row.mark.since_ms if row.mark else row.seen_to_ms
-    if (row.mark or row.known) and read.read_from_ms < since_ms + clocks.settle_ms:
+    is_proof = read.read_from_ms >= since_ms + clocks.settle_ms
+    if (row.mark or row.known) and not (is_proof or _was_shown(row, read, clocks)):
         return Verdict.UNPROVEN
-    if row.mark:
+    if row.mark and is_proof:
         _clear_mark(row)
     if row.known:
         row.unseen_since_ms = read.read_from_ms
         row.changed = True
+        if not is_proof and row.mark is None:
+            mark(row, Cause.UNSURE_READ, row.seen_to_ms)
     return Verdict.ABSENT
+
+
+def _was_shown(row: MirrorRow, read: Absence, clocks: Clocks) -> bool:
+    """Tell whether REST has shown the record before: then it is gone or hidden, and not just too new to be seen."""
+    return row.known and (row.set_by_read or read.read_from_ms >= row.seen_from_ms + clocks.settle_ms)
 
 
 def _renew_mark(row: MirrorRow, row_mark: Mark) -> None:
