@@ -143,7 +143,7 @@ EVENTS: Mapping[str, EventSpec] = {
     "sweep.started": _spec("info", "sweep_id reason", "A sweep of all entities begins."),
     "sweep.entity.completed": _spec(
         "info",
-        "sweep_id entity reason window_from window_to read equal repaired ahead deferred api_calls duration_ms",
+        "sweep_id entity reason window_from window_to read equal repaired ahead deferred settled api_calls duration_ms",
         "The certificate of one entity's sweep.",
     ),
     "sweep.failed": _spec(

@@ -79,7 +79,8 @@ def certificate_lines(found: Sequence[Report], now: datetime) -> Iterator[str]:
         yield (
             f"sweep         {one['entity']}: equal as of {one['equal_as_of']}, ended {age(one['ended_at'], now)} ago; "
             f"read {one['records_read']:,}, equal {one['equal']:,}, "
-            f"repaired {drift:,}{f' ({reasons})' if reasons else ''}, ahead {one['ahead']:,}, deferred {one['deferred']:,}; "
+            f"repaired {drift:,}{f' ({reasons})' if reasons else ''}, ahead {one['ahead']:,}, "
+            f"settled {one['settled']:,}, deferred {one['deferred']:,}; "
             f"{one['api_calls']} calls, {one['duration_ms'] / 1000:.1f} s"
         )
 

@@ -56,6 +56,7 @@ class Certificate:
     drift: Mapping[str, int]
     ahead: int
     deferred: int
+    settled: int
     api_calls: int
     duration_ms: int
     equal_as_of_ms: int
@@ -183,6 +184,7 @@ def sweep_end(
             certificate.api_calls,
             certificate.duration_ms,
             certificate.equal_as_of_ms,
+            certificate.settled,
         )
 
     return complete

@@ -57,11 +57,13 @@ class _Findings:
     equal: int = 0
     ahead: int = 0
     deferred: int = 0
+    settled: int = 0
     api_calls: int = 0
     drift: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome, *, drift_before_ms: int) -> None:
         self.equal += outcome.verdicts[Verdict.EQUAL]
+        self.settled += outcome.verdicts[Verdict.SETTLED]
         self.deferred += outcome.parked + sum(outcome.verdicts[verdict] for verdict in _LEFT_TO_LATER)
         for repair in outcome.repairs:
             if repair.modstamp_ms < drift_before_ms:
@@ -333,6 +335,7 @@ class Sweeper:
             repaired=dict(certificate.drift),
             ahead=certificate.ahead,
             deferred=certificate.deferred,
+            settled=certificate.settled,
             api_calls=certificate.api_calls,
             duration_ms=certificate.duration_ms,
         )
@@ -375,6 +378,7 @@ def _certificate(reading: Reading, run: _Run, window: _Window, findings: _Findin
         drift=dict(findings.drift),
         ahead=findings.ahead,
         deferred=findings.deferred,
+        settled=findings.settled,
         api_calls=findings.api_calls,
         duration_ms=round((time.monotonic() - window.started) * 1000),
         equal_as_of_ms=window.began_ms,

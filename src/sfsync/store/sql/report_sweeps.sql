@@ -2,6 +2,6 @@
 -- One row per entity that has one.
 SELECT DISTINCT ON (entity)
     entity, sweep_id, reason, window_from_ms, window_to_ms, records_read, equal, drift::text AS drift, ahead, deferred,
-    api_calls, duration_ms, equal_as_of_ms, ended_at
+    settled, api_calls, duration_ms, equal_as_of_ms, ended_at
 FROM sfsync.sweep WHERE org = $1 AND ($2::text IS NULL OR sweep_id = $2)
 ORDER BY entity, id DESC
