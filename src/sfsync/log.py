@@ -159,6 +159,11 @@ EVENTS: Mapping[str, EventSpec] = {
         "info", "request kind outcome", "A request of the CLI or an application was done."
     ),
     "request.refused": _spec("warning", "request kind error", "A request cannot be done as asked."),
+    "erasure.completed": _spec(
+        "info",
+        "subject hash records removed",
+        "Somebody was erased; the hash stands for the first record, `removed` counts rows by table.",
+    ),
     "mapping.checked": _spec("info", "columns warnings", "The mapping fits what Salesforce describes."),
     "mapping.refused": _spec(
         "error", "error", "The org lost a mapped field while we ran: push goes on, its entity's sweeps fail."
