@@ -39,3 +39,11 @@ async def load_erased(connection: Connection, database: Database, org: str) -> E
     """Load the erased records of *org*; in a transaction of the leader it stays true, since only leaders erase."""
     row = await connection.fetchrow(database.sql("load_erased"), org)
     return Erased(row["erasure_key"], frozenset(row["hashes"])) if row else Erased(b"")
+
+
+async def find_erased(database: Database, org: str, record_ids: Iterable[str]) -> set[str]:
+    """Return those of *record_ids* that were erased, outside a transaction: before a read is spent on them."""
+    rows = await database.fetch("load_erased", org)
+    return (
+        Erased(rows[0]["erasure_key"], frozenset(rows[0]["hashes"])).erased_of(record_ids) if rows else set()
+    )

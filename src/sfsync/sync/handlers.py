@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .pull import Pull
+from .purge import Purge
 from .refetch import Refetcher
 from .requests import Answer, Handler, Request
 from .sweep import Sweeper
@@ -13,7 +14,6 @@ from .work import Work
 
 def handlers(work: Work, sweeper: Sweeper, refetcher: Refetcher) -> Mapping[str, Handler]:
     """Return the handler of each kind of request."""
-    _ = work
 
     async def sweep(_request: Request) -> Answer:
         return Answer("swept", {"sweep_id": await sweeper.ask("request")})
@@ -21,4 +21,5 @@ def handlers(work: Work, sweeper: Sweeper, refetcher: Refetcher) -> Mapping[str,
     return {
         "sweep": sweep,
         "pull": Pull(refetcher).serve,
+        "purge": Purge(work).serve,
     }
