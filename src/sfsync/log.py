@@ -75,6 +75,9 @@ EVENTS: Mapping[str, EventSpec] = {
     "store.column.added": _spec(
         "info", "table column type", "The mapping asked for a column that was not there."
     ),
+    "store.column.released": _spec(
+        "info", "table column", "No field feeds this column any more; it stays with its last values."
+    ),
     "store.record.parked": _spec(
         "error",
         "record_id entity reason",
@@ -164,12 +167,35 @@ EVENTS: Mapping[str, EventSpec] = {
         "subject hash records removed",
         "Somebody was erased; the hash stands for the first record, `removed` counts rows by table.",
     ),
+    "request.failed": _spec(
+        "error",
+        "request kind error where",
+        "A request met a fault of ours: it is answered, all others go on.",
+    ),
+    "request.listener.lost": _spec(
+        "warning",
+        "",
+        "The connection that hears requests ended; another one is made, and a poll bridges the gap.",
+    ),
+    "pull.completed": _spec(
+        "info",
+        "requests records outcomes duration_ms",
+        "Records that somebody waits for were read and committed.",
+    ),
     "mapping.checked": _spec("info", "columns warnings", "The mapping fits what Salesforce describes."),
     "mapping.refused": _spec(
         "error", "error", "The org lost a mapped field while we ran: push goes on, its entity's sweeps fail."
     ),
     "mapping.warned": _spec(
         "warning", "table column field problem", "A mapped field needs the operator's attention."
+    ),
+    "mapping.column.suspended": _spec(
+        "warning",
+        "table column field reason",
+        "The org lost or retyped a mapped field: its column keeps its last values, all others go on.",
+    ),
+    "mapping.column.resumed": _spec(
+        "info", "table column", "The field of a suspended column is back; it is read again and then written."
     ),
     "console.started": _spec("info", "host port", "Health and metrics are served."),
 }
@@ -191,6 +217,19 @@ def describe_error(error: BaseException) -> str:
         return "; ".join(describe_error(inner) for inner in error.exceptions)
     sqlstate = getattr(error, "sqlstate", None)
     return type(error).__name__ + (f" (SQLSTATE {sqlstate})" if sqlstate else "")
+
+
+def where_raised(error: BaseException) -> str:
+    """Name the innermost line of ours that the first error of *error* passed through; values are left out."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    place, step = "", error.__traceback__
+    while step is not None:
+        module = str(step.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] == __name__.partition(".")[0]:
+            place = f"{module}:{step.tb_lineno}"
+        step = step.tb_next
+    return place
 
 
 def redact_unlisted(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

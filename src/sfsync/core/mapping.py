@@ -4,6 +4,10 @@ Why: a mapping meets reality once, here, against describe, and everything after 
 guessed from values, no field is asked for that this user cannot see. All faults are found in one pass and
 reported together. A field that describe lists but no change event names is allowed with a warning, because
 reads bring it; a field that this user cannot see is a fault, because its null would look like an empty field.
+
+A field that was there when the mapping was last bound and is not there now is no fault of the operator's: its
+column is held with its last values, everything else goes on. A column whose fields no reading has brought yet is
+held as well, or the first event of a record would empty what the application sees until the reading is over.
 Source: Salesforce "sObject Describe"; what events leave out: see `standard_fields`.
 """
 
@@ -15,11 +19,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ConfigError
 from .ids import Entity
-from .mapping_file import MappedColumn, MappingFile, Role
+from .mapping_file import MappedColumn, MappingFile, Role, Table
 from .standard_fields import STANDARD_TYPES, UNANNOUNCED
 from .values import TYPES, Reader, value_type_name
 
@@ -60,6 +64,46 @@ class Column:
     compared: bool = True
 
 
+Hold = Literal["gone", "retyped", "unread"]
+"""Why a column keeps its last values: its field is not there or hidden, has another type, or was not read yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldColumn:
+    """A column that is stored but not written now. `field`, as in `Contact.Level__c`, is what it waits for."""
+
+    table: Table
+    column: Column
+    reason: Hold
+    field: str
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether only a change in the org, or of the mapping, can bring it back."""
+        return self.reason != "unread"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownColumn:
+    """A column as it is in the store: its type there, and the fields that fed it last."""
+
+    pg_type: str
+    role: Role
+    sources: Mapping[Entity, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the store remembers of the last binding; empty at a first start and where there is no store.
+
+    `covered` names, as `EntityPlan.coverage` does, the fields that a reading of the whole entity has brought; an
+    entity that is not in it was never read whole and has no values to lose.
+    """
+
+    columns: Mapping[tuple[Table, str], KnownColumn] = field(default_factory=dict)
+    covered: Mapping[Entity, frozenset[str]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class EntityPlan:
     """What sfsync reads of one entity: mapped and structural fields, by name.
@@ -84,9 +128,18 @@ class EntityPlan:
         object.__setattr__(self, "components", _group_components(self.fields))
 
     @property
+    def coverage(self) -> str:
+        """What a reading by this plan brings, as one text: each field with the type it is stored as."""
+        return " ".join(sorted(map(_token, self.fields.values())))
+
+    @property
     def select(self) -> tuple[str, ...]:
         """The fields of a SOQL query that reads whole records, in a stable order."""
         return (*READ_ONLY, *sorted(self.fields))
+
+
+def _token(source: SourceField) -> str:
+    return f"{source.name}:{TYPES[source.type].pg_type}"
 
 
 def _group_components(names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
@@ -115,13 +168,23 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class BoundMapping:
-    """A mapping that this org can feed. `fingerprint` changes when columns, types or sources do."""
+    """A mapping that this org can feed: the columns that are written, and those that are `held`.
+
+    `fingerprint` changes when columns, types, sources or holds do.
+    """
 
     person: tuple[Column, ...]
     company: tuple[Column, ...]
     plans: Mapping[Entity, EntityPlan]
     warnings: tuple[Finding, ...]
     fingerprint: str
+    held: tuple[HeldColumn, ...] = ()
+
+    def stored(self, table: Table) -> tuple[Column, ...]:
+        """Return all mapped columns of a table, those that are held included, in the order of their names."""
+        written = self.person if table == "person" else self.company
+        held = (one.column for one in self.held if one.table == table)
+        return tuple(sorted((*written, *held), key=lambda column: column.name))
 
 
 @dataclass(slots=True)
@@ -130,31 +193,51 @@ class _Binding:
 
     describes: Mapping[Entity, _DESCRIBE]
     fields: dict[Entity, dict[str, SourceField]]
-    faults: list[Finding]
-    warnings: list[Finding]
+    memory: Memory
+    faults: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    held: list[HeldColumn] = field(default_factory=list)
+
+    def hold(self, mapped: MappedColumn, known: KnownColumn, reason: Hold, qualified: str) -> None:
+        column = Column(mapped.name, known.pg_type, known.role, known.sources)
+        self.held.append(HeldColumn(mapped.table, column, reason, qualified))
 
 
-def bind(mapping: MappingFile, describes: Mapping[Entity, Mapping[str, Any]]) -> BoundMapping:
+def bind(
+    mapping: MappingFile, describes: Mapping[Entity, Mapping[str, Any]], memory: Memory | None = None
+) -> BoundMapping:
     """Check *mapping* against what the org describes, by entity, and return it with types.
 
-    Raises `ConfigError` listing every fault.
+    *memory* tells lost fields from those that never were. Raises `ConfigError` listing every fault.
     """
     binding = _Binding(
         describes={
             entity: {str(f["name"]): f for f in describe["fields"]} for entity, describe in describes.items()
         },
         fields={entity: {} for entity in Entity},
-        faults=[],
-        warnings=[],
+        memory=memory or Memory(),
     )
     _require_structural(binding)
     bound = [(mapped.table, _bind_column(binding, mapped)) for mapped in mapping.columns]
     if binding.faults:
         raise ConfigError("the mapping does not fit this org:\n  " + "\n  ".join(map(str, binding.faults)))
-    person = tuple(column for table, column in bound if column is not None and table == "person")
-    company = tuple(column for table, column in bound if column is not None and table == "company")
+    written: dict[Table, list[Column]] = {"person": [], "company": []}
+    for table, column in bound:
+        if column is not None and not _hold_unread(binding, table, column):
+            written[table].append(column)
     plans = {entity: EntityPlan(entity, fields) for entity, fields in binding.fields.items()}
-    return BoundMapping(person, company, plans, tuple(binding.warnings), _fingerprint(person, company))
+    person, company, held = tuple(written["person"]), tuple(written["company"]), tuple(binding.held)
+    fingerprint = _fingerprint((person, company), held, plans)
+    return BoundMapping(person, company, plans, tuple(binding.warnings), fingerprint, held)
+
+
+def _hold_unread(binding: _Binding, table: Table, column: Column) -> bool:
+    for entity, name in column.sources.items():
+        covered = binding.memory.covered.get(entity)
+        if covered is not None and _token(binding.fields[entity][name]) not in covered:
+            binding.held.append(HeldColumn(table, column, "unread", f"{entity.value}.{name}"))
+            return True
+    return False
 
 
 def _require_structural(binding: _Binding) -> None:
@@ -175,21 +258,57 @@ def _require_structural(binding: _Binding) -> None:
 
 
 def _bind_column(binding: _Binding, mapped: MappedColumn) -> Column | None:
-    """Return the typed column; None when it has no source left, be it by a fault or because it is optional."""
+    """Return the typed column; None when it is held, or has no source left: a fault, or it is optional."""
+    known = binding.memory.columns.get((mapped.table, mapped.name))
+    lost = (
+        {entity: name for entity, name in known.sources.items() if mapped.sources.get(entity) == name}
+        if known
+        else {}
+    )
     sources = {
-        entity: name for entity, name in mapped.sources.items() if _bind_source(binding, mapped, entity, name)
+        entity: name
+        for entity, name in mapped.sources.items()
+        if _bind_source(binding, mapped, entity, name, was_there=entity in lost)
     }
-    if not sources:
+    if known and (missing := lost.keys() - sources.keys()):
+        entity = min(missing)
+        reason: Hold = "retyped" if lost[entity] in binding.describes.get(entity, {}) else "gone"
+        binding.hold(mapped, known, reason, f"{entity.value}.{lost[entity]}")
         return None
+    return _typed_column(binding, mapped, known, sources) if sources else None
+
+
+def _typed_column(
+    binding: _Binding, mapped: MappedColumn, known: KnownColumn | None, sources: Mapping[Entity, str]
+) -> Column | None:
     pg_types = {entity: TYPES[binding.fields[entity][name].type].pg_type for entity, name in sources.items()}
     pg_type = _common_type(set(pg_types.values()))
-    if pg_type is None:
-        stated = ", ".join(f"{entity.value}.{sources[entity]} is {kind}" for entity, kind in pg_types.items())
-        problem = f"its sources differ in type: {stated}"
+    if known is not None and pg_type != known.pg_type and sources == known.sources:
+        entity = next(entity for entity, kind in pg_types.items() if kind != known.pg_type)
+        binding.hold(mapped, known, "retyped", f"{entity.value}.{sources[entity]}")
+        return None
+    problem = _type_problem(pg_types, pg_type, known, sources)
+    if problem or pg_type is None:
         binding.faults.append(Finding(mapped.table, mapped.name, "", problem))
         return None
     compared = any(_is_set_by_people(binding.describes[entity][name]) for entity, name in sources.items())
     return Column(mapped.name, pg_type, mapped.role, sources, compared)
+
+
+def _type_problem(
+    pg_types: Mapping[Entity, str],
+    pg_type: str | None,
+    known: KnownColumn | None,
+    sources: Mapping[Entity, str],
+) -> str:
+    stated = ", ".join(f"{entity.value}.{sources[entity]} is {kind}" for entity, kind in pg_types.items())
+    if pg_type is None:
+        return f"its sources differ in type: {stated}"
+    if known is not None and pg_type != known.pg_type:
+        return (
+            f"is {known.pg_type} in the store, {stated}: a column is never retyped, map it under another name"
+        )
+    return ""
 
 
 def _common_type(pg_types: set[str]) -> str | None:
@@ -198,17 +317,22 @@ def _common_type(pg_types: set[str]) -> str | None:
     return pg_types.pop() if len(pg_types) == 1 else None
 
 
-def _bind_source(binding: _Binding, mapped: MappedColumn, entity: Entity, name: str) -> bool:
+def _bind_source(
+    binding: _Binding, mapped: MappedColumn, entity: Entity, name: str, *, was_there: bool
+) -> bool:
+    """Plan to read a field; return False when it cannot be. That is a fault unless it *was_there* once."""
     described = binding.describes.get(entity)
     if described is None:
         return False
     qualified = f"{entity.value}.{name}"
+    fault = _source_fault(entity, name, described)
+    if fault and was_there:
+        return False
     if name not in described and mapped.optional:
         binding.warnings.append(
             Finding(mapped.table, mapped.name, qualified, "is not there or hidden: left out")
         )
         return False
-    fault = _source_fault(entity, name, described)
     if fault:
         binding.faults.append(Finding(mapped.table, mapped.name, qualified, fault))
         return False
@@ -270,9 +394,13 @@ def _doubts(described: Mapping[str, Any], *, announced: bool) -> Iterator[str]:
         yield "is encrypted: without the right to see it, this user reads a mask instead of the value"
 
 
-def _fingerprint(person: Sequence[Column], company: Sequence[Column]) -> str:
+def _fingerprint(
+    written: Sequence[Sequence[Column]], held: Sequence[HeldColumn], plans: Mapping[Entity, EntityPlan]
+) -> str:
     stated = [
         [[c.name, c.pg_type, c.role, sorted(c.sources.items())] for c in sorted(table, key=lambda c: c.name)]
-        for table in (person, company)
+        for table in written
     ]
+    stated.append(sorted([one.table, one.column.name, one.reason] for one in held))
+    stated.append(sorted([entity.value, plan.coverage] for entity, plan in plans.items()))
     return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
