@@ -11,10 +11,9 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -24,8 +23,7 @@ from .config.login import open_login
 from .config.mapping import load_mapping
 from .config.place import serve_store, store_options
 from .console.server import serve_console
-from .core.ids import Entity
-from .core.mapping import BoundMapping, bind
+from .core.mapping import BoundMapping, Memory, bind
 from .core.mapping_file import MappingFile
 from .core.order import Clocks
 from .errors import (
@@ -34,28 +32,30 @@ from .errors import (
     FencedError,
     LimitError,
     MappingChangedError,
-    QueryError,
     SalesforceError,
+    SchemaError,
     SfsyncError,
     StoreUnavailableError,
 )
 from .log import configure_logging, describe_error
 from .salesforce.reply import CometdTimings
 from .salesforce.rest import Rest
+from .store.adoption import Adoption
 from .store.binding import bind_org
-from .store.columns import ensure_columns
-from .store.database import open_database
+from .store.columns import ensure_columns, load_memory, refuse_foreign_columns
+from .store.database import Database, open_database
 from .store.leadership import lead
 from .store.migrate import migrate
+from .sync.describing import describe_entities
 from .sync.health import Health
 from .sync.metrics import Metrics
 from .sync.options import SyncOptions
 from .sync.outages import Outage, Outages
 from .sync.pipeline import Pipeline
+from .sync.reload import Reload
 
 _log = structlog.get_logger()
 CLAIMS = ("store", "salesforce", "leadership", "stream", "backfill", "sweep")
-_NOT_FOR_THIS_USER = frozenset({"NOT_FOUND", "INVALID_TYPE", "INSUFFICIENT_ACCESS"})
 
 
 def sync_options(settings: Settings) -> SyncOptions:
@@ -71,6 +71,7 @@ def sync_options(settings: Settings) -> SyncOptions:
         look_back_ms=round(sync.look_back_s * 1000),
         sweep_page=sync.sweep_page,
         refetch_batch=sync.refetch_batch,
+        adoption=Adoption(on_request=sync.adopt == "on_request", minimal=sync.mirror == "adopted"),
         hold_ms=sync.hold_ms,
         other_half_wait_s=sync.other_half_wait_s,
         queue_events_max=sync.queue_events_max,
@@ -82,9 +83,9 @@ def sync_options(settings: Settings) -> SyncOptions:
     )
 
 
-async def bind_mapping(rest: Rest, mapping: MappingFile) -> BoundMapping:
+async def bind_mapping(rest: Rest, mapping: MappingFile, memory: Memory | None = None) -> BoundMapping:
     """Check *mapping* against what the org describes. Raises `ConfigError` listing all faults."""
-    bound = bind(mapping, {entity: described async for entity, described in _describe(rest)})
+    bound = bind(mapping, await describe_entities(rest), memory)
     for finding in bound.warnings:
         _log.warning(
             "mapping.warned",
@@ -95,16 +96,6 @@ async def bind_mapping(rest: Rest, mapping: MappingFile) -> BoundMapping:
         )
     _log.info("mapping.checked", columns=len(bound.person) + len(bound.company), warnings=len(bound.warnings))
     return bound
-
-
-async def _describe(rest: Rest) -> AsyncIterator[tuple[Entity, Mapping[str, Any]]]:
-    """Yield what this user sees of each entity; leave out what it may not see at all, which `bind` reports."""
-    for entity in Entity:
-        try:
-            yield entity, await rest.describe(entity.value)
-        except QueryError as error:
-            if error.code not in _NOT_FOR_THIS_USER:
-                raise
 
 
 class Daemon:
@@ -154,13 +145,27 @@ class Daemon:
             load_mapping(settings.mapping)
         except ConfigError as error:
             _log.error("daemon.config.refused", error=describe_error(error))
-            return
-        changed = [
+        else:
+            self._put_in_force(settings)
+
+    async def _prepare_reload(self, rest: Rest, database: Database, org: str) -> Reload:
+        """Read the configuration again for somebody who waits for the answer, and try its mapping."""
+        settings = load_settings(self._config_path, os.environ)
+        memory = await load_memory(database, org)
+        mapping = bind(load_mapping(settings.mapping), await describe_entities(rest), memory)
+        await refuse_foreign_columns(database, mapping)
+        detail = {"changed": self._changed(settings), "restart": self._needs_restart(settings)}
+        return Reload(detail, lambda: self._put_in_force(settings))
+
+    def _changed(self, settings: Settings) -> list[str]:
+        return [
             name
             for name in type(settings).model_fields
             if getattr(settings, name) != getattr(self._settings, name)
         ]
-        restart = self._needs_restart(settings)
+
+    def _put_in_force(self, settings: Settings) -> None:
+        changed, restart = self._changed(settings), self._needs_restart(settings)
         self._settings, self._options = settings, sync_options(settings)
         configure_logging(level=settings.log.level, pretty=settings.log.pretty)
         _log.info("daemon.config.reloaded", changed=changed, restart=restart)
@@ -281,9 +286,12 @@ class Daemon:
 
             async with lead(database, connection.org_id, prepare=prepare) as leadership:
                 self.health.set("leadership", ok=True)
-                rest, chosen = Rest(connection), load_mapping(self._settings.mapping)
-                mapping = await self._bind(rest, chosen)
-                await ensure_columns(database, mapping)
+                rest, org = Rest(connection), connection.org_id
+                chosen, mapping = await self._bind(rest, database, org)
+
+                async def describe() -> BoundMapping:
+                    return bind(chosen, await describe_entities(rest), await load_memory(database, org))
+
                 self._has_worked = True
                 await Pipeline(
                     connection=connection,
@@ -297,21 +305,33 @@ class Daemon:
                     sweep_wanted=self._sweep_wanted,
                     verify_wanted=self._verify_wanted,
                     applying=self._applying,
-                    describe=lambda: bind_mapping(rest, chosen),
+                    describe=describe,
+                    reload=lambda: self._prepare_reload(rest, database, org),
                 ).run()
 
-    async def _bind(self, rest: Rest, chosen: MappingFile) -> BoundMapping:
-        """Bind the mapping to the org; when it fits no longer, go on with what it meant when it did.
+    async def _bind(self, rest: Rest, database: Database, org: str) -> tuple[MappingFile, BoundMapping]:
+        """Bind the mapping to the org; one that fits no longer, or not at all, leaves the last one in force.
 
-        A field that was hidden while we ran must not stop the stream: sweeps of its entity fail, loudly.
+        The first mapping of a process must fit: nobody watches a start as closely as the first.
         """
         try:
-            self._bound = (chosen, await bind_mapping(rest, chosen))
-        except ConfigError as error:
-            if self._bound is None or self._bound[0] != chosen:
+            chosen = load_mapping(self._settings.mapping)
+            self._bound = (chosen, await _fit(rest, database, org, chosen))
+        except (ConfigError, SchemaError) as error:
+            if self._bound is None:
                 raise
             _log.error("mapping.refused", error=describe_error(error))
-        return self._bound[1]
+            last, _ = self._bound
+            with suppress(ConfigError, SchemaError):
+                self._bound = (last, await _fit(rest, database, org, last))
+        return self._bound
+
+
+async def _fit(rest: Rest, database: Database, org: str, chosen: MappingFile) -> BoundMapping:
+    """Bind *chosen*, knowing what the store remembers, and give the store its columns."""
+    mapping = await bind_mapping(rest, chosen, await load_memory(database, org))
+    await ensure_columns(database, mapping)
+    return mapping
 
 
 def _most_telling(group: BaseExceptionGroup[SfsyncError]) -> SfsyncError:

@@ -19,7 +19,8 @@ from sfsync.core.mapping import BoundMapping, bind
 from sfsync.core.mapping_file import default_mapping
 from sfsync.core.order import Clocks
 from sfsync.core.standard_fields import standard_describe
-from sfsync.store.apply import Applier, Batch, Outcome
+from sfsync.store.adoption import Adoption
+from sfsync.store.apply import Applier, Batch, Outcome, Rules
 from sfsync.store.binding import bind_org
 from sfsync.store.columns import ensure_columns
 from sfsync.store.database import Database, StoreOptions, open_database
@@ -98,6 +99,7 @@ class Term:
     database: Database
     mapping: BoundMapping
     other_half_wait_s: float
+    adoption: Adoption = field(default_factory=Adoption)
     _held: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def begin(self) -> Applier:
@@ -108,8 +110,7 @@ class Term:
             self.database,
             leadership,
             self.mapping,
-            clocks=Clocks(fuzz_ms=1_000, settle_ms=60_000),
-            other_half_wait_s=self.other_half_wait_s,
+            Rules(Clocks(fuzz_ms=1_000, settle_ms=60_000), self.other_half_wait_s, self.adoption),
         )
 
     async def end(self) -> None:

@@ -33,12 +33,16 @@ async def projected_anew(store: Store) -> int:
     companies = [row for row in rows if row["entity"] == "Account"]
     people = [row for row in rows if row["entity"] != "Account"]
     changed: int = await store.connection.fetchval(
-        projection.companies, ORG, "event", [r["subject_id"] for r in companies], [r["id"] for r in companies]
+        projection.companies,
+        ORG,
+        ("event", ""),
+        [r["subject_id"] for r in companies],
+        [r["id"] for r in companies],
     )
     changed += await store.connection.fetchval(
         projection.people,
         ORG,
-        "event",
+        ("event", ""),
         [r["subject_id"] for r in people],
         [r["id"] for r in people],
         [None] * len(people),

@@ -24,9 +24,9 @@ from sfsync.salesforce.connection import open_connection
 from sfsync.salesforce.reply import CometdTimings
 from sfsync.salesforce.rest import Rest
 from sfsync.salesforce.secret import Secret
-from sfsync.store.apply import Applier
+from sfsync.store.apply import Applier, Rules
 from sfsync.store.binding import bind_org
-from sfsync.store.columns import ensure_columns
+from sfsync.store.columns import ensure_columns, load_memory
 from sfsync.store.database import StoreOptions, open_database
 from sfsync.store.leadership import lead
 from sfsync.store.readings import load_readings
@@ -162,13 +162,13 @@ async def open_room(
     ):
 
         async def describe() -> BoundMapping:
-            return await bind_mapping(Rest(link), mapping_file)
+            return await bind_mapping(Rest(link), mapping_file, await load_memory(database, link.org_id))
 
-        mapping = await describe()
         await bind_org(database, link.org_id)
+        mapping = await describe()
         await ensure_columns(database, mapping)
         settings = SyncOptions(**{**QUICK, **options})
-        applier = Applier(database, leadership, mapping, clocks=settings.clocks, other_half_wait_s=0.1)
+        applier = Applier(database, leadership, mapping, Rules(settings.clocks, 0.1, settings.adoption))
         metrics = Metrics()
         writer = Writer(database, applier, settings, metrics)
         health = Health("stream", "backfill", "sweep")

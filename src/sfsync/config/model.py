@@ -151,6 +151,15 @@ class SyncSettings(_Section):
     auth_retry_s: Seconds = Field(
         default=900, description="Wait after refused credentials; short waits lock users out."
     )
+    adopt: Literal["all", "on_request"] = Field(
+        default="all",
+        description="Who becomes a person or company: every record, or only those imported or requested, with the "
+        "accounts of such contacts. Whoever has become one stays one.",
+    )
+    mirror: Literal["all", "adopted"] = Field(
+        default="all",
+        description='Which records the mirror keeps: every one, or only adopted ones (needs `adopt = "on_request"`).',
+    )
     shutdown_s: Seconds = Field(default=10, description="Longest time from SIGTERM to the end.")
 
 

@@ -19,7 +19,10 @@ from .ids import Entity, RecordId
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The facts of one record that identity depends on. `own_id` is None until the record was first live."""
+    """The facts of one record that identity depends on.
+
+    `own_id` is None until the record was first live, or was imported before it was ever read.
+    """
 
     entity: Entity
     record_id: RecordId
@@ -54,9 +57,9 @@ class Group:
 def regroup(members: Iterable[Member]) -> list[Group]:
     """Group *members*, which MUST hold every record of each group it touches.
 
-    A set of records none of which was ever live has no person and gives no group.
+    A set of records none of which was ever live, or was imported, has no person and gives no group.
     """
-    present = {m.record_id: m for m in members if m.complete or m.is_deleted}
+    present = {m.record_id: m for m in members if m.complete or m.is_deleted or m.own_id is not None}
     permanent = _edges(present, lambda member: member.converted_contact_id)
     revocable = _edges(present, lambda member: member.master_record_id)
     _break_cycles(present, permanent, revocable)
@@ -159,7 +162,23 @@ def _group(
     )
 
 
-def _rank(member: Member, *, is_root: bool) -> tuple[bool, bool, bool, bool, str, bool, str]:
+Rank = tuple[bool, bool, bool, bool, str, bool, str]
+
+
+def rank_members(members: Iterable[Member]) -> list[tuple[Member, Rank]]:
+    """Order the records of one group by their right to speak, each with what it is ordered by."""
+    present = {member.record_id: member for member in members}
+    permanent = _edges(present, lambda member: member.converted_contact_id)
+    revocable = _edges(present, lambda member: member.master_record_id)
+    _break_cycles(present, permanent, revocable)
+    ranked = [
+        (member, _rank(member, is_root=not _targets(member.record_id, permanent, revocable)))
+        for member in present.values()
+    ]
+    return sorted(ranked, key=lambda one: one[1], reverse=True)
+
+
+def _rank(member: Member, *, is_root: bool) -> Rank:
     """Order the candidates to speak: live, known in full, contact, unconverted, converted last, root, id."""
     return (
         not member.is_deleted,

@@ -24,12 +24,15 @@ from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
 from ..core.order import Clocks, Mark, MirrorRow, Verdict, fold, mark, proving_wait_ms, schedule
 from ..errors import PoisonError, StoreError, StoreUnavailableError
+from .adoption import Adoption, want_targets
 from .database import Connection, Database, row_count, store_errors
-from .grouping import Regrouping, Touched, regroup_touched
+from .erased import Erased, load_erased
+from .grouping import Touched
 from .leadership import Leadership, refuse_if_fenced
 from .loading import Loaded, load_records
-from .projection import Projection, compose
-from .staging import Staged, stage, staging_row
+from .projecting import Projector, Provenance, Written
+from .projection import compose
+from .staging import Fate, Staged, stage, staging_row
 
 _log = structlog.get_logger()
 _PARKED_MIN, _PARKED_SHARE = 20, 0.10
@@ -53,8 +56,10 @@ class DeadLetter:
 class Batch:
     """Commands to apply together. `heard_ms` is the org's time when they were learned.
 
-    `origin` goes to the change feed: event, sweep, backfill, refetch, pull (and mapping, by `reproject`).
-    With `refetched` the reads were made because their records are dirty, and count as attempts.
+    `origin` goes to the change feed: event, sweep, backfill, refetch, pull (and mapping, by `reproject`), and so
+    does `source`, which says which of them: a position of the stream, the id of a sweep or of a request.
+    With `refetched` the reads were made because their records are dirty, and count as attempts. With `adopts`
+    whoever is unknown was asked for, and becomes a person or company even where only those do.
     """
 
     commands: Sequence[Command]
@@ -63,6 +68,12 @@ class Batch:
     progress: Progress | None = None
     dead_letters: Sequence[DeadLetter] = ()
     refetched: bool = False
+    source: str = ""
+    adopts: bool = False
+
+    @property
+    def provenance(self) -> Provenance:
+        return self.origin, self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,10 @@ class Repair:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a batch did: verdicts per command, repairs by reads, rows changed in crm, records parked."""
+    """What a batch did: verdicts per command, repairs by reads, rows changed in crm, records parked.
+
+    `unwanted` commands were about records that nobody adopted, where the mirror holds no others.
+    """
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
     repairs: list[Repair] = field(default_factory=list)
@@ -88,10 +102,24 @@ class Outcome:
     companies_changed: int = 0
     marked: int = 0
     parked: int = 0
+    unwanted: int = 0
 
     @property
     def changed(self) -> int:
         return self.people_changed + self.companies_changed
+
+    def count(self, written: Written) -> None:
+        self.people_changed += written.people
+        self.companies_changed += written.companies
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an operator may set of how records are written."""
+
+    clocks: Clocks = field(default_factory=Clocks)
+    other_half_wait_s: float = 5.0
+    adoption: Adoption = field(default_factory=Adoption)
 
 
 class Applier:
@@ -102,16 +130,18 @@ class Applier:
         database: Database,
         leadership: Leadership,
         mapping: BoundMapping,
-        *,
-        clocks: Clocks = Clocks(),  # noqa: B008 - a frozen value
-        other_half_wait_s: float = 5.0,
+        rules: Rules = Rules(),
     ) -> None:
         self._database = database
         self._leadership = leadership
         self._mapping = mapping
-        self._projection: Projection = compose(mapping, database.schemas)
-        self._clocks = clocks
-        self._other_half_wait_s = other_half_wait_s
+        self._adoption = rules.adoption
+        self._projector = Projector(
+            database, leadership.org, compose(mapping, database.schemas), rules.adoption
+        )
+        self._clocks = rules.clocks
+        self._other_half_wait_s = rules.other_half_wait_s
+        self._erased: Erased | None = None
 
     @property
     def org(self) -> str:
@@ -131,19 +161,23 @@ class Applier:
             return await self._apply(batch, bisect=True)
 
     async def change(
-        self, origin: str, work: Callable[[Connection], Awaitable[Sequence[RecordId]]]
+        self, origin: str, work: Callable[[Connection], Awaitable[Sequence[RecordId]]], *, source: str = ""
     ) -> Outcome:
         """Run *work* in a fenced transaction, then project anew the records it returns.
 
         For what somebody asks of the store itself: decisions, imports, erasure. Raises what `apply` raises.
         """
         outcome = Outcome()
+        # *work* may erase somebody: who is erased is loaded anew before the next batch.
+        self._erased = None
         with store_errors():
             async with self._database.transaction() as connection:
                 await refuse_if_fenced(connection, self._database, self._leadership)
                 record_ids = await work(connection)
                 rows = await connection.fetch(self._database.sql("load_touched"), self.org, list(record_ids))
-                await self._project(connection, [_touched_row(row) for row in rows], origin, outcome)
+                await self._project(
+                    connection, [_touched_row(row) for row in rows], (origin, source), outcome
+                )
         return outcome
 
     async def release_held(self) -> int:
@@ -166,7 +200,7 @@ class Applier:
             touched = [
                 (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True)) for row in held
             ]
-            await self._project(connection, touched, "event", Outcome())
+            await self._project(connection, touched, ("event", ""), Outcome())
 
     async def reproject(self, after: str) -> str | None:
         """Project the next thousand records anew; return the last one's id, None when there are no more.
@@ -176,7 +210,7 @@ class Applier:
         async with self._database.transaction() as connection:
             await refuse_if_fenced(connection, self._database, self._leadership)
             rows = await connection.fetch(self._database.sql("load_records_after"), self.org, after)
-            await self._project(connection, [_touched_row(row) for row in rows], "mapping", Outcome())
+            await self._project(connection, [_touched_row(row) for row in rows], ("mapping", ""), Outcome())
         return rows[-1]["id"] if rows else None
 
     async def _release_or_park(self, row: asyncpg.Record) -> None:
@@ -202,7 +236,7 @@ class Applier:
             if bisect:
                 await self._write_bisected(connection, batch, list(loaded.values()), outcome)
             else:
-                await self._write(connection, list(loaded.values()), batch.origin, outcome)
+                await self._write(connection, batch, list(loaded.values()), outcome)
             await self._write_marks(connection, batch, loaded.values(), outcome)
             # Last, because it adds to marks that the batch itself may have written or ended.
             await self._mark_relatives(connection, [r for r in loaded.values() if r.row.changed])
@@ -217,15 +251,40 @@ class Applier:
         """Load what the batch is about; refuse to write anything for an org that somebody else leads."""
         commands = [c for c in batch.commands if not isinstance(c, Resweep)]
         if commands:
-            return await load_records(connection, self._database, self._leadership, commands)
+            loaded = await load_records(connection, self._database, self._leadership, commands)
+            loaded = await self._without_erased(connection, loaded)
+            if self._adoption.minimal and not batch.adopts:
+                return {record_id: record for record_id, record in loaded.items() if record.was_known}
+            return loaded
         await refuse_if_fenced(connection, self._database, self._leadership)
         return {}
+
+    async def _without_erased(
+        self, connection: Connection, loaded: dict[RecordId, Loaded]
+    ) -> dict[RecordId, Loaded]:
+        """Leave out records that were erased, and what asks for them; only the unknown can have been."""
+        if self._erased is None:
+            self._erased = await load_erased(connection, self._database, self.org)
+        erased = self._erased.erased_of(one for one, record in loaded.items() if not record.was_known)
+        if not erased:
+            return loaded
+        await connection.execute(self._database.sql("delete_dirty"), self.org, list(erased))
+        return {one: record for one, record in loaded.items() if one not in erased}
+
+    def _is_erased(self, record_id: RecordId | None) -> bool:
+        return self._erased is not None and record_id is not None and self._erased.is_erased(record_id)
 
     def _fold(self, batch: Batch, loaded: dict[RecordId, Loaded], outcome: Outcome) -> None:
         for command in batch.commands:
             if isinstance(command, Resweep):
                 continue
-            record = loaded[command.record_id]
+            record = loaded.get(command.record_id)
+            if record is None:
+                if self._is_erased(command.record_id):
+                    outcome.verdicts[Verdict.ERASED] += 1
+                else:
+                    outcome.unwanted += 1
+                continue
             announced = self._mapping.plans[command.entity].announced
             verdict = fold(record.row, command, announced, self._clocks, batch.heard_ms)
             outcome.verdicts[verdict] += 1
@@ -241,7 +300,7 @@ class Applier:
     # Write -------------------------------------------------------------------------------------------
 
     async def _write(
-        self, connection: Connection, records: Sequence[Loaded], origin: str, outcome: Outcome
+        self, connection: Connection, batch: Batch, records: Sequence[Loaded], outcome: Outcome
     ) -> None:
         changed = [record for record in records if record.row.changed]
         if not changed:
@@ -249,11 +308,18 @@ class Applier:
         await self._assign_ids(connection, changed)
         for record in changed:
             record.patched_id = _patched_id(record)
-        rows = [
-            staging_row(r.row, place=r.place, own_id=r.own_id, patched_id=r.patched_id, hold=r.hold)
-            for r in changed
-        ]
-        staged = await stage(connection, rows)
+            if record.adopted is None:
+                record.adopted = batch.adopts or not self._adoption.on_request
+        staged = await stage(connection, [staging_row(record.row, _fate(record)) for record in changed])
+        await self._write_mirror(staged, changed)
+        entities = {record.row.entity for record in changed if record.patched_id}
+        outcome.count(await self._projector.patch(staged, entities, batch.provenance))
+        others = [(r.row.entity, _touched(r)) for r in changed if r.patched_id is None]
+        await self._project(connection, others, batch.provenance, outcome)
+        if self._adoption.minimal:
+            await want_targets(connection, self._database, self.org, [r.row.record_id for r in changed])
+
+    async def _write_mirror(self, staged: Staged, changed: Sequence[Loaded]) -> None:
         if known := sum(record.was_known for record in changed):
             written = await staged.run(
                 self._database.sql("update_records"), self.org, self._other_half_wait_s
@@ -262,20 +328,8 @@ class Applier:
                 raise StoreUnavailableError(
                     "rows of the mirror were moved between our loading and writing them"
                 )
-        if not all(record.was_known for record in changed):
+        if known < len(changed):
             await staged.run(self._database.sql("insert_records"), self.org, self._other_half_wait_s)
-        await self._patch(staged, {r.row.entity for r in changed if r.patched_id}, origin, outcome)
-        others = [(r.row.entity, _touched(r)) for r in changed if r.patched_id is None]
-        await self._project(connection, others, origin, outcome)
-
-    async def _patch(self, staged: Staged, entities: set[Entity], origin: str, outcome: Outcome) -> None:
-        """Put new values into the rows of records of these entities that feed a row all alone."""
-        if Entity.ACCOUNT in entities:
-            outcome.companies_changed += await staged.run(
-                self._projection.patched_companies, self.org, origin
-            )
-        if entities - {Entity.ACCOUNT}:
-            outcome.people_changed += await staged.run(self._projection.patched_people, self.org, origin)
 
     async def _assign_ids(self, connection: Connection, changed: Sequence[Loaded]) -> None:
         """Give an own id to each record that is live for the first time."""
@@ -290,42 +344,10 @@ class Applier:
         self,
         connection: Connection,
         touched: Sequence[tuple[Entity, Touched]],
-        origin: str,
+        provenance: Provenance,
         outcome: Outcome,
     ) -> None:
-        """Bring companies, then people, up to date; people follow a company whose id changed."""
-        accounts = [t for entity, t in touched if entity is Entity.ACCOUNT]
-        people = {t.record_id: t for entity, t in touched if entity is not Entity.ACCOUNT}
-        if accounts:
-            companies = await regroup_touched(connection, self._database, self.org, accounts)
-            outcome.companies_changed += await self._project_rows(connection, "companies", companies, origin)
-            if companies.moved:
-                children = await connection.fetch(
-                    self._database.sql("find_children"), self.org, companies.moved
-                )
-                for row in children:
-                    people.setdefault(
-                        row["id"], Touched(row["id"], row["subject_id"], is_linked=row["is_linked"])
-                    )
-        if people:
-            persons = await regroup_touched(connection, self._database, self.org, list(people.values()))
-            outcome.people_changed += await self._project_rows(connection, "people", persons, origin)
-
-    async def _project_rows(self, connection: Connection, table: str, rows: Regrouping, origin: str) -> int:
-        changed = 0
-        if rows.subject_ids:
-            leads = [rows.leads] if table == "people" else []
-            statement = self._projection.people if table == "people" else self._projection.companies
-            changed += await connection.fetchval(
-                statement, self.org, origin, rows.subject_ids, rows.speakers, *leads
-            )
-        if rows.merged:
-            statement = (
-                self._projection.merged_people if table == "people" else self._projection.merged_companies
-            )
-            ids, into = zip(*rows.merged, strict=True)
-            changed += await connection.fetchval(statement, self.org, origin, list(ids), list(into))
-        return changed
+        outcome.count(await self._projector.project(connection, touched, provenance))
 
     async def _mark_relatives(self, connection: Connection, changed: Sequence[Loaded]) -> None:
         """Distrust contacts whose account was deleted, merged or restored: their own change may be silent."""
@@ -374,7 +396,8 @@ class Applier:
                 [c.commit_ms + self._clocks.settle_ms for c in resweeps],
                 [c.reason for c in resweeps],
             )
-        await self._park(connection, batch.dead_letters)
+        letters = [one for one in batch.dead_letters if not self._is_erased(one.record_id)]
+        await self._park(connection, letters)
 
     async def _park(self, connection: Connection, letters: Sequence[DeadLetter]) -> int:
         """Keep dead letters; return how many were not there yet."""
@@ -405,7 +428,7 @@ class Applier:
                 with store_errors():
                     async with connection.transaction():
                         await self._look_again(connection, part)
-                        await self._write(connection, part, batch.origin, outcome)
+                        await self._write(connection, batch, part, outcome)
             except StoreError as error:
                 _refuse_unless_poison(error)
                 if len(part) > 1:
@@ -445,7 +468,13 @@ class Applier:
 
 
 def _touched_row(row: asyncpg.Record) -> tuple[Entity, Touched]:
-    return Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=row["is_linked"])
+    return Entity(row["entity"]), Touched(
+        row["id"], row["subject_id"], is_linked=row["is_linked"], adopted=row["adopted"]
+    )
+
+
+def _fate(record: Loaded) -> Fate:
+    return Fate(record.place, record.own_id, record.patched_id, record.hold, bool(record.adopted))
 
 
 def _refuse_unless_poison(error: StoreError) -> None:
@@ -473,9 +502,11 @@ def _touched(record: Loaded) -> Touched:
     edge_changed = row.master_record_id != record.master_before or bool(row.over.get("ConvertedContactId"))
     return Touched(
         record_id=row.record_id,
-        subject_id=record.subject_id,
+        # Somebody who was imported has a row already; it is not written before Salesforce told who that is.
+        subject_id=record.subject_id if row.complete or row.is_deleted else None,
         is_linked=record.is_linked or record.hold or edge_changed,
         may_be_linked=not record.was_known or record.was_complete != row.complete or record.named,
+        adopted=bool(record.adopted),
     )
 
 

@@ -2,7 +2,8 @@
 
 Why: nearly every record is a group of its own, so only records with an edge, or ones that may just have got
 one, are loaded with their whole group; the rule itself is pure (`core/identity.py`). Work is proportional to
-the records touched, never to the table.
+the records touched, never to the table. A record with a decision of its own counts as linked, so that the many
+without one cost nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from ..core.consent import Decision, Reason, combine
 from ..core.identity import Group, Member, regroup
 from ..core.ids import Entity, RecordId
 from .database import Connection, Database
@@ -21,25 +23,51 @@ from .database import Connection, Database
 class Touched:
     """A record whose projection must be looked at again.
 
-    `is_linked`: it is or was in a group, or waits for its other half. `may_be_linked`: it is new to the mirror
-    or became complete or live for the first time, so that an edge or a contact of another record may now reach it.
+    `is_linked`: it is or was in a group, waits for its other half, or has a decision of its own.
+    `may_be_linked`: it is new to the mirror or became complete or live for the first time, so that an edge or a
+    contact of another record may now reach it. One that is not `adopted` becomes nobody.
     """
 
     record_id: RecordId
     subject_id: int | None
     is_linked: bool = False
     may_be_linked: bool = False
+    adopted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A group that is pending: who would speak, and why somebody must decide.
+
+    `row_ids` are the rows of its records that still say otherwise, `record_ids` its records.
+    """
+
+    subject_id: int
+    speaker: RecordId
+    lead: RecordId | None
+    reason: Reason
+    row_ids: tuple[int, ...]
+    record_ids: tuple[RecordId, ...]
+    alias_ids: tuple[int, ...]
 
 
 @dataclass(slots=True)
 class Regrouping:
-    """What identity found: rows to project, ids merged away, and records whose subject is another than before."""
+    """What identity found: rows to project, ids merged away, and records whose subject is another than before.
+
+    `questions` are groups not to be written, `released` rows that no longer wait, `unasked` people that are no
+    question any more, `adopting` records whose group was adopted before them.
+    """
 
     subject_ids: list[int] = field(default_factory=list)
     speakers: list[str] = field(default_factory=list)
     leads: list[str | None] = field(default_factory=list)
     merged: list[tuple[int, int]] = field(default_factory=list)
     moved: list[RecordId] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    unasked: list[int] = field(default_factory=list)
+    adopting: list[RecordId] = field(default_factory=list)
 
     def project(self, subject_id: int, speaker: str, lead: str | None = None) -> None:
         self.subject_ids.append(subject_id)
@@ -61,7 +89,7 @@ async def regroup_touched(
         linked |= await _regroup_linked(connection, database, org, sorted(linked), result)
     for t in touched:
         # One that another record of the batch just linked to was projected with its group.
-        if t.record_id not in linked and t.subject_id is not None:
+        if t.record_id not in linked and t.subject_id is not None and t.adopted:
             result.project(t.subject_id, t.record_id)
         if t.may_be_linked:
             result.moved.append(t.record_id)
@@ -95,10 +123,44 @@ async def _regroup_linked(
         )
     await _write_aliases(connection, database, org, groups)
     for group in groups:
-        result.project(group.subject_id, group.speaker, group.lead_id)
-        result.merged.extend((alias, group.subject_id) for alias in group.alias_ids)
+        _add(result, group, [rows[member.record_id] for member in group.members])
     result.moved.extend(i for i, (subject_id, _) in outcome.items() if subject_id != rows[i]["subject_id"])
     return set(rows)
+
+
+def _add(result: Regrouping, group: Group, rows: Sequence[asyncpg.Record]) -> None:
+    """Say what is to be done for one group, by adoption and consent."""
+    if not any(row["adopted"] for row in rows):
+        return
+    result.adopting.extend(row["id"] for row in rows if not row["adopted"])
+    state, is_merger = combine(Decision(row["decision"]) for row in rows)
+    if state is Decision.PENDING:
+        speaker = next(row for row in rows if row["id"] == group.speaker)
+        reason = Reason.MERGED if is_merger else _reason(speaker)
+        row_ids = tuple(row["own_id"] for row in rows if row["row_sync"] in ("synced", "pending"))
+        record_ids = tuple(row["id"] for row in rows)
+        result.questions.append(
+            Question(
+                group.subject_id, group.speaker, group.lead_id, reason, row_ids, record_ids, group.alias_ids
+            )
+        )
+        return
+    result.unasked.append(group.subject_id)
+    if state is Decision.SYNCED and _is_told(group):
+        result.released.extend(row["own_id"] for row in rows if row["row_sync"] == "pending")
+        result.project(group.subject_id, group.speaker, group.lead_id)
+        result.merged.extend((alias, group.subject_id) for alias in group.alias_ids)
+
+
+def _reason(speaker: asyncpg.Record) -> Reason:
+    if speaker["complete"] or speaker["is_deleted"]:
+        return Reason.DIFFERS
+    return Reason.UNREAD if speaker["unseen_since_ms"] is None else Reason.ABSENT
+
+
+def _is_told(group: Group) -> bool:
+    """Tell whether Salesforce said who this is; somebody imported may be wanted before that."""
+    return any(m.record_id == group.speaker and (m.complete or m.is_deleted) for m in group.members)
 
 
 def _member(row: asyncpg.Record) -> Member:

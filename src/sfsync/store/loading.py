@@ -25,7 +25,8 @@ class Loaded:
     """One record of the batch: the row the rule works on, and what the store knows of its identity.
 
     `attempts_before`: the reads that its dirty mark has cost so far, None when it was clean.
-    `is_linked`: it is in a group with others, or waits for its other half. What follows is the batch's: it was
+    `is_linked`: it is in a group with others, waits for its other half, or has a decision of its own. `adopted`:
+    None when it is not known, so that the batch says. What follows is the batch's: it was
     given its own id, its projection waits, and the person or company that simply takes its new values.
     """
 
@@ -39,6 +40,7 @@ class Loaded:
     subject_id: int | None
     is_linked: bool
     converted_to: str | None
+    adopted: bool | None
     named: bool = False
     hold: bool = False
     patched_id: int | None = None
@@ -92,7 +94,7 @@ def _loaded(row: asyncpg.Record, entity: Entity) -> Loaded:
     (
         record_id, place, complete, is_deleted, master_record_id, set_by_read, seen_from_ms, seen_to_ms,
         last_commit_ms, modstamp_ms, unseen_since_ms, equal, own_id, subject_id, is_linked, converted_to,
-        causes, *_
+        adopted, causes, *_
     ) = row  # fmt: skip
     if complete is None:
         mirror = MirrorRow(entity, record_id)
@@ -125,6 +127,7 @@ def _loaded(row: asyncpg.Record, entity: Entity) -> Loaded:
         subject_id=subject_id,
         is_linked=bool(is_linked),
         converted_to=converted_to,
+        adopted=adopted,
     )
 
 

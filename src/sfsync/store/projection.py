@@ -26,9 +26,11 @@ _GUARD = {"person": "t.sync = 'synced' AND ", "company": ""}
 class Projection:
     """The statements of one mapping; each returns one row: the number of rows it changed.
 
-    `people` and `companies` take org, origin, and arrays: subject id, speaking record, lasting lead (people
-    only). `patched_*` take org and origin, and read the batch's new values from `{source}` (see staging.py)
-    instead of the mirror. `merged_*` take org, origin, and arrays: id, id it was merged into.
+    `people` and `companies` take org, provenance, and arrays: subject id, speaking record, lasting lead (people
+    only). `patched_*` take org and provenance, and read the batch's new values from `{source}` (see staging.py)
+    instead of the mirror. `merged_*` take org, provenance, and arrays: id, id it was merged into. Provenance is
+    an array of two texts: origin and source. `differing` takes org and the arrays of `people`, and returns the
+    subject ids whose row would change in a column that a person may disagree with.
     """
 
     people: str
@@ -37,6 +39,7 @@ class Projection:
     patched_companies: str
     merged_people: str
     merged_companies: str
+    differing: str
 
 
 def compose(mapping: BoundMapping, schemas: Schemas) -> Projection:
@@ -48,15 +51,70 @@ def compose(mapping: BoundMapping, schemas: Schemas) -> Projection:
         patched_companies=schemas.rename(_patched("company", mapping.company)),
         merged_people=schemas.rename(_merged("person", [*mapping.person], ["source", "company_id"])),
         merged_companies=schemas.rename(_merged("company", [*mapping.company], [])),
+        differing=schemas.rename(_differing(mapping.person)),
     )
+
+
+def pending_view(mapping: BoundMapping) -> str:
+    """Compose the view that shows, column by column, what a person who is not decided on would become."""
+    values = (
+        ",\n        ".join(
+            f"({_literal(column.name)}, t.{quote(column.name)}::text, ({_person_value(column)})::text, {_differs(column)})"
+            for column in _compared(mapping.person)
+        )
+        or "(NULL::text, NULL::text, NULL::text, false)"
+    )
+    return f"""
+CREATE OR REPLACE VIEW crm.pending_decision AS
+SELECT p.subject_id AS person_id, p.speaker AS salesforce_id, p.reason, p.since,
+    d.column_name, d.stored_value, d.salesforce_value, s.is_deleted
+FROM sfsync.pending AS p
+JOIN crm.person AS t ON t.id = p.subject_id
+JOIN sfsync.record AS s ON s.id = p.speaker AND s.org = p.org
+LEFT JOIN sfsync.record AS l ON l.id = p.lead AND l.org = p.org
+LEFT JOIN LATERAL (
+    VALUES
+        {values}
+) AS d (column_name, stored_value, salesforce_value, differs) ON d.differs AND (s.complete OR s.is_deleted)
+"""
+
+
+def _compared(columns: Sequence[Column]) -> list[Column]:
+    return [column for column in columns if column.compared]
+
+
+def _differs(column: Column) -> str:
+    """Say whether the row `t` and what would be written differ in more than white space and line ends."""
+    stored, told = f"t.{quote(column.name)}", _person_value(column)
+    if column.pg_type == "text":
+        stored, told = f"sfsync.plain_text({stored})", f"sfsync.plain_text({told})"
+    return f"{stored} IS DISTINCT FROM {told}"
+
+
+def _differing(columns: Sequence[Column]) -> str:
+    differs = (chr(10) + "        OR ").join(_differs(column) for column in _compared(columns)) or "false"
+    return f"""
+SELECT g.subject_id
+FROM {_spoken(2)}
+    CROSS JOIN LATERAL (SELECT * FROM crm.person WHERE id = g.subject_id OFFSET 0) AS t
+WHERE {differs}
+"""
 
 
 def _typed(expression: str, column: Column) -> str:
     return expression if column.pg_type == "text" else f"({expression})::{column.pg_type}"
 
 
+def _plain(name: str) -> str:
+    return name.strip('"')
+
+
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _person_value(column: Column) -> str:
+    return _typed(_person_expression(column), column)
 
 
 def _person_expression(column: Column) -> str:
@@ -75,18 +133,13 @@ def _person_expression(column: Column) -> str:
 
 
 def _people(columns: Sequence[Column]) -> str:
-    values = [(quote(column.name), _typed(_person_expression(column), column)) for column in columns]
+    values = [(quote(column.name), _person_value(column)) for column in columns]
     fixed = [
         ("salesforce_id", "s.id"),
         ("source", "lower(s.entity)"),
         ("company_id", "CASE WHEN s.entity = 'Contact' THEN a.subject_id END"),
     ]
-    source = (
-        "unnest($3::bigint[], $4::text[], $5::text[]) AS g (subject_id, speaker, lead)\n"
-        f"    CROSS JOIN {_looked_up('g.speaker', 'id, entity, account_id, is_deleted, seen_from_ms, fields')} AS s\n"
-        f"    LEFT JOIN {_looked_up('g.lead', 'fields')} AS l ON true\n"
-        f"    LEFT JOIN {_looked_up('s.account_id', 'subject_id')} AS a ON true"
-    )
+    source = f"{_spoken(3)}\n    LEFT JOIN {_looked_up('s.account_id', 'subject_id')} AS a ON true"
     return _upsert("person", fixed + values, source)
 
 
@@ -107,6 +160,15 @@ def _looked_up(key: str, columns: str) -> str:
     return f"LATERAL (SELECT {columns} FROM sfsync.record WHERE id = {key} AND org = $1 OFFSET 0)"
 
 
+def _spoken(first: int) -> str:
+    """Compose who speaks for whom, from three arrays that begin with parameter *first*."""
+    return (
+        f"unnest(${first}::bigint[], ${first + 1}::text[], ${first + 2}::text[]) AS g (subject_id, speaker, lead)\n"
+        f"    CROSS JOIN {_looked_up('g.speaker', 'id, entity, account_id, is_deleted, seen_from_ms, fields')} AS s\n"
+        f"    LEFT JOIN {_looked_up('g.lead', 'fields')} AS l ON true"
+    )
+
+
 def _upsert(table: str, values: Sequence[tuple[str, str]], source: str) -> str:
     """Compose insert-or-update that writes only rows that differ, and tells the change feed.
 
@@ -116,6 +178,11 @@ def _upsert(table: str, values: Sequence[tuple[str, str]], source: str) -> str:
     deleted = "CASE WHEN s.is_deleted THEN to_timestamp(s.seen_from_ms / 1000.0) END"
     old = ", ".join(["t.merged_into IS NULL", "t.deleted_at IS NULL", *(f"t.{name}" for name in names)])
     new = ", ".join(["true", "EXCLUDED.deleted_at IS NULL", *(f"EXCLUDED.{name}" for name in names)])
+    # A statement sees the table as it was before it: that is what the written row is compared with.
+    changed = ", ".join(
+        f"CASE WHEN o.{name} IS DISTINCT FROM w.{name} THEN {_literal(_plain(name))} END"
+        for name in ["deleted_at", *names]
+    )
     return f"""
 WITH written AS (
     INSERT INTO crm.{table} AS t (id, org, deleted_at, {", ".join(names)})
@@ -129,10 +196,17 @@ WITH written AS (
         synced_at = now(),
         {(", " + chr(10) + "        ").join(f"{name} = EXCLUDED.{name}" for name in names)}
     WHERE {_GUARD[table]}({old}) IS DISTINCT FROM ({new})
-    RETURNING t.id, xmax = 0 AS created
+    RETURNING t.*, xmax = 0 AS created
 ), fed AS (
-    INSERT INTO sfsync.change (org, subject, subject_id, action, origin)
-    SELECT $1, '{table}', w.id, CASE WHEN w.created THEN 'created' ELSE 'changed' END, $2 FROM written AS w
+    INSERT INTO sfsync.change (org, subject, subject_id, action, origin, source, record_id, columns, commit_ms)
+    SELECT $1, '{table}', w.id, CASE WHEN w.created THEN 'created' ELSE 'changed' END,
+        ($2::text[])[1], ($2::text[])[2], w.salesforce_id, b.columns, s.seen_from_ms
+    FROM written AS w
+    CROSS JOIN {_looked_up("w.salesforce_id", "seen_from_ms")} AS s
+    LEFT JOIN LATERAL (
+        SELECT array_remove(ARRAY[{changed}], NULL) AS columns
+        FROM crm.{table} AS o WHERE o.id = w.id AND NOT w.created OFFSET 0
+    ) AS b ON true
 )
 {_COUNT}
 """
@@ -150,6 +224,13 @@ def _patched(table: str, columns: Sequence[Column]) -> str:
         for column, (old, said, value) in zip(columns, patches, strict=True)
     ]
     differs = [f"({said} AND {old} IS DISTINCT FROM {value})" for old, said, value in patches] or ["false"]
+    named = (
+        ", ".join(
+            f"CASE WHEN {said} THEN {_literal(column.name)} END"
+            for column, (_, said, _) in zip(columns, patches, strict=True)
+        )
+        or "NULL::text"
+    )
     return f"""
 WITH written AS (
     UPDATE crm.{table} AS t SET synced_at = now(),
@@ -157,10 +238,11 @@ WITH written AS (
     FROM {{source}}
     WHERE t.id = s.patched_id AND {_GUARD[table]}s.entity IN ({", ".join(f"'{one}'" for one in entities)})
         AND ({(chr(10) + "        OR ").join(differs)})
-    RETURNING t.id
+    RETURNING t.id, s.id AS record_id, s.seen_from_ms, array_remove(ARRAY[{named}], NULL) AS columns
 ), fed AS (
-    INSERT INTO sfsync.change (org, subject, subject_id, action, origin)
-    SELECT $1, '{table}', w.id, 'changed', $2 FROM written AS w
+    INSERT INTO sfsync.change (org, subject, subject_id, action, origin, source, record_id, columns, commit_ms)
+    SELECT $1, '{table}', w.id, 'changed', ($2::text[])[1], ($2::text[])[2], w.record_id, w.columns, w.seen_from_ms
+    FROM written AS w
 )
 {_COUNT}
 """
@@ -188,8 +270,8 @@ WITH written AS (
     WHERE t.id = m.id AND {_GUARD[table]}t.merged_into IS DISTINCT FROM m.subject_id
     RETURNING t.id
 ), fed AS (
-    INSERT INTO sfsync.change (org, subject, subject_id, action, origin)
-    SELECT $1, '{table}', w.id, 'merged', $2 FROM written AS w
+    INSERT INTO sfsync.change (org, subject, subject_id, action, origin, source)
+    SELECT $1, '{table}', w.id, 'merged', ($2::text[])[1], ($2::text[])[2] FROM written AS w
 )
 {_COUNT}
 """

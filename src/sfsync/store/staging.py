@@ -8,6 +8,7 @@ statements, so there is one meaning.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -35,6 +36,7 @@ _COLUMNS = {
     "own_id": "bigint",
     "patched_id": "bigint",
     "hold": "boolean",
+    "adopted": "boolean",
     "master_record_id": "text",
 }
 _ARRAYS = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_COLUMNS.values(), start=3))
@@ -58,17 +60,26 @@ def encode_fields(fields: object) -> str:
     return _encode(fields).decode()
 
 
-def staging_row(
-    row: MirrorRow, *, place: Place | None, own_id: int | None, patched_id: int | None, hold: bool
-) -> Row:
-    """Return what is written of *row*, in the order of the staging columns.
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What identity makes of a row: its own id, and whether its projection waits or it may become anybody.
 
-    *patched_id* is the person or company that takes the new values as they are; None: it is projected anew.
+    `patched_id` is the person or company that takes the new values as they are; None: it is projected anew.
     """
+
+    place: Place | None
+    own_id: int | None
+    patched_id: int | None
+    hold: bool
+    adopted: bool
+
+
+def staging_row(row: MirrorRow, fate: Fate) -> Row:
+    """Return what is written of *row*, in the order of the staging columns."""
     return (
         row.record_id,
         row.entity.value,
-        place,
+        fate.place,
         row.replaced,
         encode_fields(row.under) if row.under else None,
         encode_fields(row.over),
@@ -81,9 +92,10 @@ def staging_row(
         row.modstamp_ms,
         row.unseen_since_ms,
         row.turned_ms,
-        own_id,
-        patched_id,
-        hold,
+        fate.own_id,
+        fate.patched_id,
+        fate.hold,
+        fate.adopted,
         row.master_record_id,
     )
 

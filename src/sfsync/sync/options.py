@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ..core.order import Clocks
 from ..salesforce.reply import CometdTimings
+from ..store.adoption import Adoption
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class SyncOptions:
     look_back_ms: int = 900_000
     sweep_page: int = 2000
     refetch_batch: int = 400
+    adoption: Adoption = field(default_factory=Adoption)
     hold_ms: int = 20
     other_half_wait_s: float = 5.0
     queue_events_max: int = 20_000

@@ -17,7 +17,7 @@ import structlog
 from ..core.mapping import BoundMapping
 from ..errors import StoreUnavailableError
 from ..salesforce.connection import Connection
-from ..store.apply import Applier
+from ..store.apply import Applier, Rules
 from ..store.database import Database
 from ..store.leadership import Leadership
 from .handlers import handlers
@@ -26,6 +26,7 @@ from .metrics import Metrics
 from .options import SyncOptions
 from .outages import Outages
 from .refetch import Refetcher
+from .reload import Prepare
 from .requests import Requests
 from .subscription import Subscription
 from .sweep import Sweeper
@@ -54,6 +55,7 @@ class Pipeline:
     verify_wanted: asyncio.Event
     applying: asyncio.Lock
     describe: Callable[[], Awaitable[BoundMapping]]
+    reload: Prepare
 
     async def run(self) -> None:
         """Replicate until a job fails or this is cancelled.
@@ -64,8 +66,7 @@ class Pipeline:
             self.database,
             self.leadership,
             self.mapping,
-            clocks=self.options.clocks,
-            other_half_wait_s=self.options.other_half_wait_s,
+            Rules(self.options.clocks, self.options.other_half_wait_s, self.options.adoption),
         )
         writer = Writer(self.database, applier, self.options, self.metrics, self.applying)
         work = Work(
@@ -78,6 +79,7 @@ class Pipeline:
             health=self.health,
             outages=self.outages,
             describe=self.describe,
+            reload=self.reload,
         )
         subscription, refetcher = Subscription(work), Refetcher(work)
         sweeper = Sweeper(work, on_starved=subscription.restart)

@@ -88,3 +88,83 @@ WHERE r.entity = 'Account' AND r.subject_id IS NOT NULL;
 
 CREATE VIEW crm.decision AS
 SELECT d.org, d.person_id, d.choice, d.decided_by, d.via, d.decided_at FROM sfsync.decision AS d;
+
+-- A text as it counts for comparing: surrounding white space (full-width included) and the kind of line ends are no
+-- difference, and blank is null.
+CREATE FUNCTION sfsync.plain_text(value text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT NULLIF(regexp_replace(
+        regexp_replace(value, E'\r\n?', E'\n', 'g'), E'^[\\s\u00a0\u3000]+|[\\s\u00a0\u3000]+$', '', 'g'
+    ), '')
+$$;
+
+-- Take a decision on a person, whichever of its ids is given: on each of its records, and on its rows.
+-- Returns the records, whose projection must be looked at anew when the choice is 'sync'.
+-- Records are locked before people, as the applier does, so that neither waits for the other in a circle.
+CREATE FUNCTION sfsync.take_decision(asked_id bigint, choice text, decided_by text, via text) RETURNS text[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    subject bigint := crm.resolve_person(asked_id);
+    person_org text;
+    speaker text;
+    members text[];
+BEGIN
+    IF choice IS NULL OR choice NOT IN ('sync', 'decline') THEN
+        RAISE EXCEPTION 'decide: "%" is no choice', choice
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Choose ''sync'' or ''decline''.';
+    END IF;
+    SELECT p.org, p.salesforce_id INTO person_org, speaker FROM crm.person AS p WHERE p.id = subject;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'decide: there is no person %', asked_id
+            USING ERRCODE = 'no_data_found', HINT = 'crm.person lists people by id.';
+    END IF;
+    members := ARRAY(
+        SELECT r.id FROM sfsync.record AS r
+        WHERE r.org = person_org AND (r.id = speaker OR r.subject_id = subject AND r.grouped)
+        ORDER BY r.id
+        FOR UPDATE
+    );
+    UPDATE sfsync.record AS r
+    SET decision = CASE choice WHEN 'sync' THEN 'synced' ELSE 'declined' END
+    WHERE r.id = ANY (members) AND r.org = person_org;
+    UPDATE crm.person AS p
+    SET sync = CASE choice WHEN 'sync' THEN 'synced' ELSE 'declined' END, sync_reason = NULL
+    WHERE p.merged_into IS NULL
+        AND p.id IN (SELECT r.own_id FROM sfsync.record AS r WHERE r.id = ANY (members) AND r.org = person_org
+            UNION ALL SELECT subject)
+        AND p.sync <> CASE choice WHEN 'sync' THEN 'synced' ELSE 'declined' END;
+    DELETE FROM sfsync.pending AS q WHERE q.subject_id = subject;
+    INSERT INTO sfsync.decision (org, person_id, record_ids, choice, decided_by, via)
+    VALUES (person_org, subject, members, choice, decided_by, via);
+    INSERT INTO sfsync.change (org, subject, subject_id, action, origin, record_id, columns, source)
+    VALUES (person_org, 'person', subject, 'changed', 'decision', speaker, '{sync}', choice || ' via ' || via);
+    PERFORM pg_notify('sfsync_change', person_org);
+    RETURN members;
+END
+$$;
+
+-- Decide whether a person follows Salesforce. 'decline' holds from the end of this transaction on; 'sync' is asked
+-- of the daemon, which overwrites the person: the request's id is returned.
+CREATE FUNCTION crm.decide(person_id bigint, choice text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET sfsync.writer = 'on'
+AS $$
+DECLARE
+    request_id bigint;
+    asker text := session_user;
+BEGIN
+    IF choice = 'sync' AND EXISTS (SELECT FROM crm.person AS p WHERE p.id = crm.resolve_person(person_id)) THEN
+        INSERT INTO sfsync.request (kind, argument, asked_by)
+        VALUES ('decide', json_build_object('person_id', person_id, 'choice', choice, 'via', 'sql')::text, asker)
+        RETURNING id INTO request_id;
+        PERFORM pg_notify('sfsync_request', request_id::text);
+    ELSE
+        PERFORM sfsync.take_decision(person_id, choice, asker, 'sql');
+    END IF;
+    RETURN request_id;
+END
+$$;

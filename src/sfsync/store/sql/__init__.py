@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 
-_SCHEMA = re.compile(r"\b(crm|sfsync)(?=\.)|(?<=SCHEMA IF NOT EXISTS )(crm|sfsync)\b")
+# `sfsync.writer` is a session setting, whatever the schema is called.
+_SCHEMA = re.compile(r"\b(crm|sfsync)(?=\.(?!writer\b))|(?<=SCHEMA IF NOT EXISTS )(crm|sfsync)\b")
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 

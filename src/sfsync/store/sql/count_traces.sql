@@ -11,6 +11,7 @@ SELECT
     (SELECT count(*) FROM sfsync.decision WHERE person_id = ANY ($3)) AS decision,
     (SELECT count(*) FROM sfsync.dirty WHERE record_id = ANY ($2) AND org = $1) AS dirty,
     (SELECT count(*) FROM sfsync.dead_letter WHERE record_id = ANY ($2) AND org = $1) AS dead_letter,
+    (SELECT count(*) FROM sfsync.import_row WHERE record_id = ANY ($2)) AS import_row,
     (SELECT count(*) FROM sfsync.request
         WHERE (org = $1 OR org IS NULL) AND (argument ~ $4 OR detail::text ~ $4)) AS request,
     (SELECT count(*) FROM crm.person WHERE company_id = ANY ($3)) AS people_of_company

@@ -25,6 +25,10 @@ WITH hashed AS (
     DELETE FROM sfsync.dirty WHERE record_id = ANY ($2) AND org = $1 RETURNING 1
 ), letters AS (
     DELETE FROM sfsync.dead_letter WHERE record_id = ANY ($2) AND org = $1 RETURNING 1
+), imported AS (
+    DELETE FROM sfsync.import_row WHERE record_id = ANY ($2) RETURNING 1
+), imported_with_company AS (
+    UPDATE sfsync.import_row SET company_id = NULL, company_cells = '{}' WHERE company_id = ANY ($2)
 ), cursors AS (
     -- A backfill that stands at this record goes on a little before it: reading some records twice does no harm.
     UPDATE sfsync.watermark
@@ -38,4 +42,5 @@ SELECT
     (SELECT count(*) FROM pendings) AS pending,
     (SELECT count(*) FROM decisions) AS decision,
     (SELECT count(*) FROM marks) AS dirty,
-    (SELECT count(*) FROM letters) AS dead_letter
+    (SELECT count(*) FROM letters) AS dead_letter,
+    (SELECT count(*) FROM imported) AS import_row

@@ -1,5 +1,6 @@
 -- Load every record of each group that these records are in, or were in until now.
--- $1 text org, $2 text[] record ids. One row per record, in no order.
+-- $1 text org, $2 text[] record ids. One row per record, in no order; row_sync is the state of the row that has its
+-- own id, unless that was merged away.
 -- An edge to a record that has no row does not exist, so each step looks its target up.
 -- OFFSET 0 keeps each look-up a look-up by key: joined freely, the planner reads the whole mirror to hash it, or
 -- walks a partial index that it believes to be empty once per record.
@@ -38,8 +39,11 @@ WITH RECURSIVE member (id) AS (
 SELECT
     r.id, r.entity, r.own_id, r.subject_id, r.grouped, r.complete, r.is_deleted, r.modstamp_ms,
     r.master_record_id, r.converted_contact_id, r.converted_date,
-    r.hold_until > clock_timestamp() AS held
+    r.hold_until > clock_timestamp() AS held, r.unseen_since_ms, r.decision, r.adopted, p.sync AS row_sync
 FROM member AS m
 CROSS JOIN LATERAL (
     SELECT o.* FROM sfsync.record AS o WHERE o.id = m.id AND o.org = $1 OFFSET 0
 ) AS r
+LEFT JOIN LATERAL (
+    SELECT o.sync FROM crm.person AS o WHERE o.id = r.own_id AND o.merged_into IS NULL OFFSET 0
+) AS p ON true

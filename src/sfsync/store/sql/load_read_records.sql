@@ -6,8 +6,8 @@ SELECT
     r.fields = q.fields AND r.is_deleted = q.is_deleted
         AND r.master_record_id IS NOT DISTINCT FROM q.master AS equal,
     r.own_id, r.subject_id,
-    r.grouped OR r.hold_until IS NOT NULL OR r.converted_contact_id IS NOT NULL AS is_linked,
-    r.converted_contact_id,
+    r.grouped OR r.hold_until IS NOT NULL OR r.converted_contact_id IS NOT NULL OR r.decision <> 'synced' AS is_linked,
+    r.converted_contact_id, r.adopted,
     d.causes, d.since_ms, d.touched, d.image_touched, d.attempts, d.next_try_ms,
     (SELECT e.epoch FROM sfsync.epoch AS e WHERE e.org = $1 FOR SHARE) AS epoch
 FROM unnest($2::text[], $3::jsonb[], $4::boolean[], $5::text[]) AS q (id, fields, is_deleted, master)

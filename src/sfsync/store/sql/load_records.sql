@@ -5,8 +5,8 @@
 SELECT
     q.id, r.ctid AS place, r.complete, r.is_deleted, r.master_record_id, r.set_by_read, r.seen_from_ms, r.seen_to_ms,
     r.last_commit_ms, r.modstamp_ms, r.unseen_since_ms, false AS equal, r.own_id, r.subject_id,
-    r.grouped OR r.hold_until IS NOT NULL OR r.converted_contact_id IS NOT NULL AS is_linked,
-    r.converted_contact_id,
+    r.grouped OR r.hold_until IS NOT NULL OR r.converted_contact_id IS NOT NULL OR r.decision <> 'synced' AS is_linked,
+    r.converted_contact_id, r.adopted,
     d.causes, d.since_ms, d.touched, d.image_touched, d.attempts, d.next_try_ms,
     (SELECT e.epoch FROM sfsync.epoch AS e WHERE e.org = $1 FOR SHARE) AS epoch
 FROM unnest($2::text[]) AS q (id)
