@@ -18,7 +18,7 @@ import structlog
 
 from ..config import find_file, load_settings
 from ..daemon import run as run_daemon
-from ..log import configure_logging, describe_error
+from ..log import configure_logging, describe_error, where_raised
 from .exits import exit_code
 
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return asyncio.run(run_daemon(settings, config_path=find_file(arguments.config, os.environ)))
     except Exception as error:  # noqa: BLE001 - the last line of defence
-        structlog.get_logger().error("daemon.failed", error=describe_error(error), where=_where(error))
+        structlog.get_logger().error("daemon.failed", error=describe_error(error), where=where_raised(error))
         if sys.stderr.isatty():
             print(f"sfsync: {describe_error(error)}", file=sys.stderr)
         return exit_code(error)
@@ -45,16 +45,3 @@ def collect_seldom() -> None:
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-def _where(error: BaseException) -> str:
-    """Name the innermost line of ours that the first error of *error* passed through; values are left out."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    place, step = "", error.__traceback__
-    while step is not None:
-        module = str(step.tb_frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] == __name__.partition(".")[0]:
-            place = f"{module}:{step.tb_lineno}"
-        step = step.tb_next
-    return place

@@ -14,12 +14,13 @@ from .work import Work
 
 def handlers(work: Work, sweeper: Sweeper, refetcher: Refetcher) -> Mapping[str, Handler]:
     """Return the handler of each kind of request."""
+    _ = refetcher
 
     async def sweep(_request: Request) -> Answer:
         return Answer("swept", {"sweep_id": await sweeper.ask("request")})
 
     return {
         "sweep": sweep,
-        "pull": Pull(refetcher).serve,
+        "pull": Pull(work).serve,
         "purge": Purge(work).serve,
     }

@@ -1,44 +1,317 @@
-"""Read one record now, because somebody is about to act on it.
+"""Read records now, because somebody is about to act on them.
 
-Why: what is certain is written at once, and the verdict says how certain that is, so that the caller can decide.
+Why: what is certain is written at once, and the verdict says how certain that is, so that the caller can decide. A
+pull has a lane of its own: nothing else waits in front of it, and pulls that come together are read together, one call
+per entity. While Salesforce is away a pull stays open until its caller no longer waits, since the usual outage is over
+in seconds; what is wrong with the request itself is refused at once.
 """
 
 from __future__ import annotations
 
-from ..core.ids import entity_of, record_id
-from ..core.order import Verdict
-from ..store.apply import Outcome
-from .refetch import Refetcher
-from .requests import Answer, Request
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from ..core.ids import Entity, RecordId, entity_of, record_id
+from ..errors import AuthError, LimitError, QueryError, SalesforceError, UnavailableError
+from ..log import describe_error
+from ..salesforce.rest import READ_IDS_MAX, Rest
+from ..store.apply import Batch
+from ..store.database import Connection
+from ..store.standing import (
+    Standing,
+    find_erased,
+    load_questions,
+    load_standings,
+    record_of_person,
+)
+from .answering import Answer, Request
+from .reading import Found, read_records
+from .verdict import judge
+from .work import Work
+
+_log = structlog.get_logger()
+_TOGETHER_MAX = 200
+_ROUNDS_MAX = 4
+_HOPS_MAX = 3
+_READ_S_MIN, _READ_S_MAX = 0.5, 20.0
+_AGAIN_S = 0.1
+_TRANSIENT = (UnavailableError, LimitError, AuthError)
+_ABOUT_AN_ID = frozenset({"MALFORMED_ID", "INVALID_QUERY_FILTER_OPERATOR"})
+_WITH_COMPANY = " with company"
+_PERSON_ID = re.compile(r"[1-9][0-9]{0,17}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Postponed:
+    """Salesforce is away: what it said, and the monotonic instant of the next attempt."""
+
+    error: SalesforceError
+    until: float
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """One request on its way: the record it means, and the future that tells what became of it."""
+
+    request: Request
+    record: RecordId
+    with_company: bool
+    told: asyncio.Future[Answer | _Postponed]
+    is_taken: bool = False
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round has read so far; `refused` records could not be asked for."""
+
+    read: set[RecordId] = field(default_factory=set)
+    found: list[Found] = field(default_factory=list)
+    refused: dict[RecordId, QueryError] = field(default_factory=dict)
+
+    @property
+    def as_of_ms(self) -> int:
+        return min((one.read_from_ms for one in self.found), default=0)
 
 
 class Pull:
-    """Serves requests of the kind `pull`; the argument is a record id of 15 or 18 characters."""
+    """Serves requests of the kind `pull`.
 
-    def __init__(self, refetcher: Refetcher) -> None:
-        self._refetcher = refetcher
+    The argument is a record id of 15 or 18 characters, or a person's id in digits; with ` with company` behind it
+    the contact's account is read as well.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._waiting: list[_Asked] = []
+        self._rounds = asyncio.Semaphore(_ROUNDS_MAX)
+        self._back = asyncio.Event()
 
     async def serve(self, request: Request) -> Answer:
-        """Read the record now. Raises `ValueError` when it is none that we keep."""
-        record = record_id(request.argument or "")
-        entity = entity_of(record)
-        if entity is None:
-            raise ValueError("only a Lead, Contact or Account can be pulled")
-        return Answer(_verdict(await self._refetcher.read(entity, [record])), {})
+        """Read the record, and its company. Raises `ValueError` when it is none that we keep."""
+        argument = request.argument or ""
+        text = argument.removesuffix(_WITH_COMPANY)
+        record = await self._record(text)
+        while True:
+            told: asyncio.Future[Answer | _Postponed] = asyncio.get_running_loop().create_future()
+            asked = _Asked(request, record, text != argument, told)
+            answer = await self._answer(asked)
+            if isinstance(answer, Answer):
+                _refuse_mangled(text, answer)
+                return answer
+            await self._pause(min(answer.until - time.monotonic(), request.left_s))
+            if request.left_s <= 0:
+                return _unsettled(record, answer.error)
+
+    async def _record(self, text: str) -> RecordId:
+        if _PERSON_ID.fullmatch(text):
+            return await record_of_person(self._work.database, self._work.org, int(text))
+        record = record_id(text)
+        if entity_of(record) is None:
+            was_mangled = entity_of(record.upper()) is not None
+            raise ValueError(
+                "the id's letters were changed to lower case: give it as Salesforce shows it"
+                if was_mangled
+                else "only a Lead (00Q), Contact (003) or Account (001) can be pulled"
+            )
+        return record
+
+    async def _pause(self, wait_s: float) -> None:
+        """Wait for the next attempt, or until somebody else's succeeded."""
+        try:
+            async with asyncio.timeout(max(wait_s, 0.0)):
+                await self._back.wait()
+                await asyncio.sleep(_AGAIN_S)
+        except TimeoutError:
+            pass
+
+    # Rounds ------------------------------------------------------------------------------------------
+
+    async def _answer(self, asked: _Asked) -> Answer | _Postponed:
+        """Join a round, or hold one for all who wait."""
+        self._waiting.append(asked)
+        # Those who were announced together come together.
+        await asyncio.sleep(0)
+        async with self._rounds:
+            while not asked.is_taken:
+                taken, self._waiting = self._waiting[:_TOGETHER_MAX], self._waiting[_TOGETHER_MAX:]
+                await self._hold(taken)
+        return await asked.told
+
+    async def _hold(self, taken: Sequence[_Asked]) -> None:
+        """Hold a round, and tell everybody in it what became of it."""
+        for asked in taken:
+            asked.is_taken = True
+        try:
+            answers = await self._round_or_pause(taken)
+        except Exception as error:
+            for asked in taken:
+                asked.told.set_exception(error)
+                # Who holds the round raises it anyway.
+                asked.told.exception()
+            raise
+        for asked, answer in zip(taken, answers, strict=True):
+            if not asked.told.done():
+                asked.told.set_result(answer)
+
+    async def _round_or_pause(self, taken: Sequence[_Asked]) -> Sequence[Answer | _Postponed]:
+        outage = self._work.outage("pull")
+        try:
+            answers = await self._round(taken)
+        except _TRANSIENT as error:
+            self._back.clear()
+            return [_Postponed(error, time.monotonic() + outage.failed(error))] * len(taken)
+        outage.ended()
+        self._back.set()
+        return answers
+
+    async def _round(self, taken: Sequence[_Asked]) -> list[Answer]:
+        """Read what these asked for and what it is linked to, commit it, and judge. Raises `SalesforceError`."""
+        began = time.monotonic()
+        database, org = self._work.database, self._work.org
+        erased = await find_erased(database, org, [asked.record for asked in taken])
+        wanted = [asked for asked in taken if asked.record not in erased]
+        ids = list(dict.fromkeys(asked.record for asked in wanted))
+        before = await load_standings(database, org, ids)
+        source = _source(wanted)
+        await self._adopt([one for one in ids if before[one].is_known and not before[one].adopted], source)
+        after, work = before, _Round()
+        for _ in range(_HOPS_MAX):
+            missing = _to_read(wanted, after) - work.read
+            if not missing:
+                break
+            await self._read(work, missing, source, min(asked.request.left_s for asked in wanted))
+            after = await load_standings(database, org, ids)
+        answers = [await self._judged(asked, erased, before, after, work) for asked in taken]
+        _log.info(
+            "pull.completed",
+            requests=len(taken),
+            records=len(work.read),
+            outcomes=dict(Counter(answer.outcome for answer in answers)),
+            duration_ms=round((time.monotonic() - began) * 1000, 1),
+        )
+        return answers
+
+    async def _judged(
+        self,
+        asked: _Asked,
+        erased: Collection[RecordId],
+        before: Mapping[RecordId, Standing],
+        after: Mapping[RecordId, Standing],
+        work: _Round,
+    ) -> Answer:
+        record = asked.record
+        if record in erased:
+            return Answer("erased", {"salesforce_id": record})
+        if record in work.refused:
+            return Answer("refused", {"salesforce_id": record, "error": describe_error(work.refused[record])})
+        stands = after[record]
+        question = None
+        if stands.sync == "pending" and stands.person_id is not None:
+            question = (await load_questions(self._work.database, [stands.person_id])).get(stands.person_id)
+        return judge(record, before[record], stands, question, as_of_ms=work.as_of_ms)
+
+    async def _adopt(self, ids: Sequence[RecordId], source: str) -> None:
+        """Let known records become people and companies from now on."""
+        if not ids:
+            return
+
+        async def adopt(connection: Connection) -> Sequence[RecordId]:
+            await connection.execute(self._work.database.sql("adopt_records"), self._work.org, ids)
+            return ids
+
+        await self._work.writer.change("pull", adopt, source=source)
+
+    async def _read(self, work: _Round, ids: Collection[RecordId], source: str, left_s: float) -> None:
+        """Read records of all entities at once and commit what was found, ahead of all other work."""
+        work.read |= set(ids)
+        try:
+            async with asyncio.timeout(min(max(left_s, _READ_S_MIN), _READ_S_MAX)):
+                # The reads' lower bound must be as fresh as it can be, or they prove nothing.
+                await self._work.connection.clock_ms()
+                async with asyncio.TaskGroup() as group:
+                    reads = [group.create_task(self._read_entity(work, *one)) for one in _by_entity(ids)]
+        except TimeoutError:
+            raise UnavailableError("Salesforce did not answer in time", code="TIMEOUT") from None
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        found = [part for read in reads for part in read.result()]
+        work.found += found
+        if not found:
+            return
+        await self._work.writer.submit(
+            Batch(
+                [command for one in found for command in one.commands],
+                "pull",
+                max(one.read_to_ms for one in found),
+                dead_letters=[letter for one in found for letter in one.dead_letters],
+                source=source,
+                adopts=True,
+            ),
+            urgent=True,
+        )
+
+    async def _read_entity(self, work: _Round, entity: Entity, ids: Sequence[RecordId]) -> list[Found]:
+        """Read records of one entity; those that Salesforce will not be asked for are noted as refused."""
+        self._work.metrics.api_calls.labels("pull").inc()
+        try:
+            # Repeating is ours: it ends when nobody waits any more.
+            rest = Rest(self._work.connection, tries=1)
+            return [await read_records(rest, self._work.mapping.plans[entity], ids)]
+        except QueryError as error:
+            if error.code not in _ABOUT_AN_ID or len(ids) == 1:
+                work.refused |= dict.fromkeys(ids, error)
+                return []
+        middle = len(ids) // 2
+        return [
+            *await self._read_entity(work, entity, ids[:middle]),
+            *await self._read_entity(work, entity, ids[middle:]),
+        ]
 
 
-def _verdict(outcome: Outcome) -> str:
-    for verdict, word in _WORDS:
-        if outcome.verdicts[verdict]:
-            if verdict is Verdict.REPAIRED and outcome.repairs and outcome.repairs[0].reason == "missing":
-                return "created"
-            return word
-    return "unsettled"
+def _to_read(wanted: Sequence[_Asked], standings: Mapping[RecordId, Standing]) -> set[RecordId]:
+    """Return what must be read to judge these: each record, who speaks for it, and what they point to."""
+    records: set[RecordId] = set()
+    for asked in wanted:
+        stands = standings[asked.record]
+        records |= {asked.record, *stands.unknown_links}
+        if stands.speaker is not None:
+            records.add(stands.speaker)
+        if asked.with_company and stands.account_id is not None:
+            records.add(stands.account_id)
+    return records
 
 
-_WORDS = (
-    (Verdict.EQUAL, "equal"),
-    (Verdict.REPAIRED, "updated"),
-    (Verdict.SETTLED, "equal"),
-    (Verdict.ABSENT, "absent"),
-)
+def _by_entity(ids: Collection[RecordId]) -> list[tuple[Entity, Sequence[RecordId]]]:
+    """Sort records by entity, in parts of what one call may ask for; those of other entities are left out."""
+    parts: list[tuple[Entity, Sequence[RecordId]]] = []
+    for entity in Entity:
+        of_entity = sorted(one for one in ids if entity_of(one) is entity)
+        parts += [
+            (entity, of_entity[start : start + READ_IDS_MAX])
+            for start in range(0, len(of_entity), READ_IDS_MAX)
+        ]
+    return parts
+
+
+def _source(wanted: Sequence[_Asked]) -> str:
+    return "request " + ",".join(str(asked.request.id) for asked in wanted)
+
+
+def _refuse_mangled(text: str, answer: Answer) -> None:
+    """Tell an id that lost its case from one of a record that is gone: 15 characters have no checksum."""
+    if answer.outcome == "absent" and len(text) == 15 and not text.isdigit() and text[3:].lower() == text[3:]:
+        raise ValueError(
+            "Salesforce has no such record, and the id has no capital letter: its case was probably lost;"
+            " give the id of 18 characters"
+        )
+
+
+def _unsettled(record: RecordId, error: SalesforceError) -> Answer:
+    """Answer when Salesforce was away for as long as somebody waited."""
+    return Answer("unsettled", {"salesforce_id": record, "error": describe_error(error)})

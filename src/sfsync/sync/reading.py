@@ -6,12 +6,15 @@ is read again, with growing waits, until it can be read.
 
 from __future__ import annotations
 
-from ..core.commands import Cause, Refetch, Snapshot
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.commands import Absence, Cause, Refetch, Snapshot
 from ..core.decide import snapshot
 from ..core.ids import RecordId, record_id
 from ..core.mapping import EntityPlan
 from ..errors import DecodeError
-from ..salesforce.rest import Page
+from ..salesforce.rest import Page, Rest
 from ..salesforce.soql import Selection
 from ..store.apply import DeadLetter
 
@@ -34,6 +37,38 @@ def read_commands(page: Page, plan: EntityPlan) -> tuple[list[Snapshot | Refetch
             if unreadable is not None:
                 commands.append(Refetch(plan.entity, unreadable, page.read_to_ms, Cause.MALFORMED))
     return commands, letters
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a read of records by id found; absences are among the commands. `read` is the number of rows."""
+
+    commands: Sequence[Snapshot | Refetch | Absence]
+    dead_letters: Sequence[DeadLetter]
+    read: int
+    absent: int
+    read_from_ms: int
+    read_to_ms: int
+
+
+async def read_records(rest: Rest, plan: EntityPlan, ids: Sequence[RecordId]) -> Found:
+    """Read these records of one entity, deleted ones included. Raises what `Rest.read_by_ids` raises."""
+    page = await rest.read_by_ids(selection(plan), ids)
+    commands, letters = read_commands(page, plan)
+    found = {row.get("Id") for row in page.records}
+    absences = [
+        Absence(plan.entity, missing, page.read_from_ms, page.read_to_ms)
+        for missing in ids
+        if missing not in found
+    ]
+    return Found(
+        [*commands, *absences],
+        letters,
+        len(page.records),
+        len(absences),
+        page.read_from_ms,
+        page.read_to_ms,
+    )
 
 
 def _id_of(row: dict[str, object]) -> RecordId | None:

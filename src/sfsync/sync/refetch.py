@@ -12,13 +12,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from ..core.commands import Absence
 from ..core.ids import Entity, RecordId
 from ..core.order import Verdict
 from ..errors import QueryError, SalesforceError
 from ..salesforce.rest import READ_IDS_MAX
-from ..store.apply import Batch, Outcome
-from .reading import read_commands, selection
+from ..store.apply import Batch
+from .reading import read_records
 from .work import Work
 
 _log = structlog.get_logger()
@@ -41,6 +40,7 @@ class Refetcher:
                 outage.ended()
                 await asyncio.sleep(_LOOK_EVERY_S)
             except SalesforceError as error:
+                await self._work.look_again_after(error)
                 await asyncio.sleep(outage.failed(error))
 
     async def _read_due(self) -> None:
@@ -62,27 +62,19 @@ class Refetcher:
         ids = [RecordId(row["record_id"]) for row in rows]
         size = min(self._work.options.refetch_batch, READ_IDS_MAX)
         for start in range(0, len(ids), size):
-            await self.read(entity, ids[start : start + size])
+            await self._read(entity, ids[start : start + size])
 
-    async def read(self, entity: Entity, ids: Sequence[RecordId]) -> Outcome:
+    async def _read(self, entity: Entity, ids: Sequence[RecordId]) -> None:
         """Read these records now and apply what was found, absences included."""
         # The read's lower bound must be as fresh as it can be, or it proves nothing.
         await self._work.connection.clock_ms()
-        plan = self._work.mapping.plans[entity]
-        page = await self._work.rest.read_by_ids(selection(plan), ids)
-        commands, letters = read_commands(page, plan)
-        found = {row.get("Id") for row in page.records}
-        absences = [
-            Absence(entity, missing, page.read_from_ms, page.read_to_ms)
-            for missing in ids
-            if missing not in found
-        ]
+        found = await read_records(self._work.rest, self._work.mapping.plans[entity], ids)
         outcome = await self._work.writer.submit(
             Batch(
-                [*commands, *absences],
+                found.commands,
                 "refetch",
-                page.read_to_ms,
-                dead_letters=letters,
+                found.read_to_ms,
+                dead_letters=found.dead_letters,
                 refetched=True,
             )
         )
@@ -91,9 +83,8 @@ class Refetcher:
             "refetch.completed",
             entity=str(entity),
             requested=len(ids),
-            read=len(page.records),
+            read=found.read,
             settled=outcome.verdicts[Verdict.SETTLED] + outcome.verdicts[Verdict.REPAIRED],
-            absent=len(absences),
+            absent=found.absent,
             api_calls=1,
         )
-        return outcome

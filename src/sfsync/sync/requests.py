@@ -1,47 +1,41 @@
 """Do what the CLI and applications ask for: a durable queue in the store, announced by NOTIFY.
 
-Why: whoever may write to the store can ask, on any machine, and a request survives a daemon that is down.
+Why: whoever may write to the store can ask, on any machine, and a request survives a daemon that is down. It is a
+row until it is answered, so whatever goes wrong with one must end in an answer: left open, a request that cannot be
+served would come back at every start. Only what makes all work impossible ends this one too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
 
 import asyncpg
 import msgspec
 import structlog
 
-from ..errors import SalesforceError
-from ..log import describe_error
+from ..errors import (
+    FencedError,
+    MappingChangedError,
+    PoisonError,
+    PositionError,
+    SfsyncError,
+    StoreUnavailableError,
+)
+from ..log import describe_error, where_raised
 from ..store.database import store_errors
+from .answering import Answer, Handler, Request
 from .work import Work
+
+__all__ = ["Answer", "Handler", "Request", "Requests"]
 
 _log = structlog.get_logger()
 _POLL_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What somebody asks for. The meaning of `argument` is that of its `kind`."""
-
-    id: int
-    kind: str
-    argument: str | None
-    asked_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a request: one word, and details that are shown as JSON."""
-
-    outcome: str
-    detail: Mapping[str, object]
-
-
-Handler = Callable[[Request], Awaitable[Answer]]
-"""Serve one kind of request. `ValueError` says, without quoting values, what is wrong with the request."""
+_LISTEN_AGAIN_S = 1.0
+_ALIVE_EVERY_S = 30.0
+SERVED_MAX = 2_000
+_ENDS_ALL = (StoreUnavailableError, FencedError, PositionError, PoisonError, MappingChangedError)
 
 
 class Requests:
@@ -50,51 +44,110 @@ class Requests:
     def __init__(self, work: Work, handlers: Mapping[str, Handler]) -> None:
         self._work = work
         self._handlers = handlers
+        self._heard = asyncio.Event()
+        self._serving: set[int] = set()
 
     async def run(self) -> None:
         """Serve for ever. Raises `StoreUnavailableError` when the store is away."""
-        heard = asyncio.Event()
-        listener = await self._work.database.connect_alone()
-        try:
-            with store_errors():
-                await listener.add_listener("sfsync_request", lambda *_: heard.set())
-            async with asyncio.TaskGroup() as group:
-                begun: set[int] = set()
-                while True:
-                    rows = await self._work.database.fetch("load_open_requests", self._work.org)
-                    for row in rows:
-                        if row["id"] not in begun:
-                            group.create_task(self._serve(_request(row)), name=f"request-{row['id']}")
-                    # A request that is done is not listed again, so only open ones need be remembered.
-                    begun = {row["id"] for row in rows}
-                    try:
-                        async with asyncio.timeout(_POLL_S):
-                            await heard.wait()
-                    except TimeoutError:
-                        pass
-                    heard.clear()
-        finally:
-            listener.terminate()
+        # What an earlier run left behind was cancelled with it.
+        self._serving.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen(), name="request-listener")
+            while True:
+                self._heard.clear()
+                await self._begin_open(group)
+                try:
+                    async with asyncio.timeout(_POLL_S):
+                        await self._heard.wait()
+                except TimeoutError:
+                    pass
+
+    async def _begin_open(self, group: asyncio.TaskGroup) -> None:
+        """Begin to serve what is open, as far as there is room: a flood waits in the store, not in memory."""
+        room = SERVED_MAX - len(self._serving)
+        if room <= 0:
+            return
+        rows = await self._work.database.fetch(
+            "load_open_requests", self._work.org, list(self._serving), room
+        )
+        for row in rows:
+            self._serving.add(row["id"])
+            group.create_task(self._serve(_request(row)), name=f"request-{row['id']}")
 
     async def _serve(self, request: Request) -> None:
         try:
             answer = await self._answer(request)
-        except (SalesforceError, ValueError) as error:
-            reason = describe_error(error) if isinstance(error, SalesforceError) else str(error)
+            await self._complete(request, answer)
+            if answer.afterwards is not None:
+                answer.afterwards()
+        finally:
+            was_full = len(self._serving) >= SERVED_MAX
+            self._serving.discard(request.id)
+            if was_full:
+                self._heard.set()
+        _log.info("request.completed", request=request.id, kind=request.kind, outcome=answer.outcome)
+        if answer.afterwards is not None:
+            answer.afterwards()
+
+    async def _answer(self, request: Request) -> Answer:
+        handler = self._handlers.get(request.kind)
+        try:
+            if handler is None:
+                raise ValueError("this version does not know such a request")
+            return await handler(request)
+        except _ENDS_ALL:
+            raise
+        except (SfsyncError, ValueError) as error:
+            reason = describe_error(error) if isinstance(error, SfsyncError) else str(error)
             _log.warning("request.refused", request=request.id, kind=request.kind, error=reason)
-            answer = Answer("refused", {"error": reason})
+            return Answer("refused", {"error": reason})
+        except Exception as error:  # noqa: BLE001 - answered below
+            # A fault of ours in one request must not stop everybody's work at every start.
+            _log.error(
+                "request.failed",
+                request=request.id,
+                kind=request.kind,
+                error=describe_error(error),
+                where=where_raised(error),
+            )
+            return Answer("refused", {"error": f"the daemon failed at it ({type(error).__name__})"})
+
+    async def _complete(self, request: Request, answer: Answer) -> None:
         detail = msgspec.json.encode(answer.detail).decode()
         await self._work.database.fetch(
             "complete_request", self._work.org, request.id, answer.outcome, detail
         )
-        _log.info("request.completed", request=request.id, kind=request.kind, outcome=answer.outcome)
 
-    async def _answer(self, request: Request) -> Answer:
-        handler = self._handlers.get(request.kind)
-        if handler is None:
-            raise ValueError("this version does not know such a request")
-        return await handler(request)
+    async def _listen(self) -> None:
+        """Hear what is announced; whenever the connection dies, make another one, and look for what was missed."""
+        while True:
+            try:
+                listener = await self._work.database.connect_alone()
+                try:
+                    await self._hear(listener)
+                finally:
+                    listener.terminate()
+            except StoreUnavailableError:
+                # Whether the store is away for all work is found out by those who work.
+                await asyncio.sleep(_LISTEN_AGAIN_S)
+
+    async def _hear(self, listener: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Listen as long as the connection lives. Raises `StoreUnavailableError` when it is found dead."""
+        ended = asyncio.Event()
+        listener.add_termination_listener(lambda _connection: ended.set())
+        with store_errors():
+            await listener.add_listener("sfsync_request", lambda *_: self._heard.set())
+            self._heard.set()
+            while not ended.is_set():
+                try:
+                    async with asyncio.timeout(_ALIVE_EVERY_S):
+                        await ended.wait()
+                except TimeoutError:
+                    await listener.execute("SELECT 1")
+        _log.warning("request.listener.lost")
 
 
 def _request(row: asyncpg.Record) -> Request:
-    return Request(row["id"], row["kind"], row["argument"], row["asked_by"])
+    left_s = row["left_s"]
+    deadline = None if left_s is None else time.monotonic() + left_s
+    return Request(row["id"], row["kind"], row["argument"], row["asked_by"], deadline)
