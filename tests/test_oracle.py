@@ -19,6 +19,8 @@ from tests.acceptance.stage import Stage, open_stage
 from tests.oracle import Report, differences, wait_until_equal
 from tests.postgres import PgFleet, PgServer, available_servers
 
+MAY_WRITE = {"sfsync.writer": "on"}
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -80,7 +82,7 @@ async def copy_of(settled: Settled) -> AsyncIterator[str]:
 async def judge(settled: Settled, *statements: str) -> Report:
     """Judge a copy of the settled store in which *statements* were executed; `{x}` stands for a record's id."""
     async with copy_of(settled) as dsn:
-        connection = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(dsn, server_settings=MAY_WRITE)
         try:
             for statement in statements:
                 done = await connection.execute(_filled(statement, settled.ids))
@@ -211,7 +213,7 @@ async def test_verdict_is_the_exit_code(settled: Settled) -> None:
         green = run(command, env={"SFSYNC_STORE__DSN": dsn}, capture_output=True, text=True, check=False)
         assert (green.returncode, green.stderr) == (0, "")
         assert green.stdout.startswith("store equals org: ")
-        connection = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(dsn, server_settings=MAY_WRITE)
         try:
             await connection.execute("UPDATE crm.person SET title = 'wrong'")
         finally:
@@ -225,7 +227,7 @@ async def test_verdict_is_the_exit_code(settled: Settled) -> None:
 async def test_waiting_ends_with_the_last_report(settled: Settled) -> None:
     """A wait that fails must say what is wrong."""
     async with copy_of(settled) as dsn:
-        connection = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(dsn, server_settings=MAY_WRITE)
         try:
             await connection.execute("UPDATE crm.person SET title = 'wrong'")
         finally:

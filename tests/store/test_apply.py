@@ -222,7 +222,7 @@ async def test_new_mapping_projects_what_the_mirror_has_long_known(store: Store)
     """A column added for a field that was read all along must not stay empty until the record changes."""
     await store.apply(image(ACCOUNT, 0, Name="A"), image(CONTACT, 0, LastName="山田", AccountId=ACCOUNT))
     await store.connection.execute(
-        "UPDATE crm.person SET last_name = NULL; UPDATE crm.company SET name = NULL"
+        "SET sfsync.writer = on; UPDATE crm.person SET last_name = NULL; UPDATE crm.company SET name = NULL"
     )
     after: str | None = ""
     while after is not None:

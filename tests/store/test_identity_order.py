@@ -458,7 +458,13 @@ async def _rows_read(store: Store) -> int:
 
 async def test_batch_reads_rows_by_its_own_size_not_by_the_stores(store: Store) -> None:
     """An org of a million people must not make each batch slower, whatever the batch is made of."""
-    for statement in (_CONTACTS, _PEOPLE, "SELECT setval('sfsync.own_id', 1000000)", "ANALYZE"):
+    for statement in (
+        "SET sfsync.writer = on",
+        _CONTACTS,
+        _PEOPLE,
+        "SELECT setval('sfsync.own_id', 1000000)",
+        "ANALYZE",
+    ):
         await store.connection.execute(statement)
     await store.connection.execute("SELECT pg_stat_force_next_flush()")
     read_by = {}
