@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -35,6 +36,7 @@ from .projection import compose
 from .staging import Fate, Staged, stage, staging_row
 
 _log = structlog.get_logger()
+_MOVED_MAX = 3
 _PARKED_MIN, _PARKED_SHARE = 20, 0.10
 _RELATING = frozenset({"AccountId", "ConvertedContactId"})
 
@@ -122,6 +124,10 @@ class Rules:
     adoption: Adoption = field(default_factory=Adoption)
 
 
+class _MovedError(StoreUnavailableError):
+    """Somebody was declined, which writes the mirror too, between our loading and writing it: begin again."""
+
+
 class Applier:
     """The one writer of an org. `apply` MUST NOT be called concurrently."""
 
@@ -133,7 +139,8 @@ class Applier:
         rules: Rules = Rules(),
     ) -> None:
         self._database = database
-        self._leadership = leadership
+        self.leadership = leadership
+        self.rules = rules
         self._mapping = mapping
         self._adoption = rules.adoption
         self._projector = Projector(
@@ -145,7 +152,7 @@ class Applier:
 
     @property
     def org(self) -> str:
-        return self._leadership.org
+        return self.leadership.org
 
     async def apply(self, batch: Batch) -> Outcome:
         """Apply *batch* and its progress atomically.
@@ -153,6 +160,12 @@ class Applier:
         Raises `FencedError`, `PositionError`, `PoisonError`, `StoreUnavailableError`; then nothing of it is
         there. Cancellation: rolls back, so the batch will be delivered again.
         """
+        for _ in range(_MOVED_MAX):
+            with suppress(_MovedError):
+                return await self._apply_or_bisect(batch)
+        return await self._apply_or_bisect(batch)
+
+    async def _apply_or_bisect(self, batch: Batch) -> Outcome:
         try:
             return await self._apply(batch, bisect=False)
         except StoreError as error:
@@ -172,7 +185,7 @@ class Applier:
         self._erased = None
         with store_errors():
             async with self._database.transaction() as connection:
-                await refuse_if_fenced(connection, self._database, self._leadership)
+                await refuse_if_fenced(connection, self._database, self.leadership)
                 record_ids = await work(connection)
                 rows = await connection.fetch(self._database.sql("load_touched"), self.org, list(record_ids))
                 await self._project(
@@ -183,7 +196,7 @@ class Applier:
     async def release_held(self) -> int:
         """Project what waited for its other half longer than it may; return how many records were released."""
         async with self._database.transaction() as connection:
-            await refuse_if_fenced(connection, self._database, self._leadership)
+            await refuse_if_fenced(connection, self._database, self.leadership)
             held = await connection.fetch(self._database.sql("load_held_due"), self.org)
         if held:
             try:
@@ -196,7 +209,7 @@ class Applier:
 
     async def _release(self, held: Sequence[asyncpg.Record]) -> None:
         async with self._database.transaction() as connection:
-            await refuse_if_fenced(connection, self._database, self._leadership)
+            await refuse_if_fenced(connection, self._database, self.leadership)
             touched = [
                 (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True)) for row in held
             ]
@@ -208,7 +221,7 @@ class Applier:
         A changed mapping may take a new column from a field that the mirror has long known.
         """
         async with self._database.transaction() as connection:
-            await refuse_if_fenced(connection, self._database, self._leadership)
+            await refuse_if_fenced(connection, self._database, self.leadership)
             rows = await connection.fetch(self._database.sql("load_records_after"), self.org, after)
             await self._project(connection, [_touched_row(row) for row in rows], ("mapping", ""), Outcome())
         return rows[-1]["id"] if rows else None
@@ -251,12 +264,12 @@ class Applier:
         """Load what the batch is about; refuse to write anything for an org that somebody else leads."""
         commands = [c for c in batch.commands if not isinstance(c, Resweep)]
         if commands:
-            loaded = await load_records(connection, self._database, self._leadership, commands)
+            loaded = await load_records(connection, self._database, self.leadership, commands)
             loaded = await self._without_erased(connection, loaded)
             if self._adoption.minimal and not batch.adopts:
                 return {record_id: record for record_id, record in loaded.items() if record.was_known}
             return loaded
-        await refuse_if_fenced(connection, self._database, self._leadership)
+        await refuse_if_fenced(connection, self._database, self.leadership)
         return {}
 
     async def _without_erased(
@@ -325,9 +338,7 @@ class Applier:
                 self._database.sql("update_records"), self.org, self._other_half_wait_s
             )
             if written != known:
-                raise StoreUnavailableError(
-                    "rows of the mirror were moved between our loading and writing them"
-                )
+                raise _MovedError("rows of the mirror were moved between our loading and writing them")
         if known < len(changed):
             await staged.run(self._database.sql("insert_records"), self.org, self._other_half_wait_s)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .deciding import Deciding
+from .importing import Importing
 from .pull import Pull
 from .purge import Purge
 from .refetch import Refetcher
@@ -19,8 +21,17 @@ def handlers(work: Work, sweeper: Sweeper, refetcher: Refetcher) -> Mapping[str,
     async def sweep(_request: Request) -> Answer:
         return Answer("swept", {"sweep_id": await sweeper.ask("request")})
 
+    async def reload(_request: Request) -> Answer:
+        if work.reload is None:
+            raise ValueError("this process reads no configuration again")
+        prepared = await work.reload()
+        return Answer("reloaded", prepared.detail, afterwards=prepared.put_in_force)
+
     return {
         "sweep": sweep,
+        "decide": Deciding(work).serve,
+        "reload": reload,
         "pull": Pull(work).serve,
+        "import": Importing(work).serve,
         "purge": Purge(work).serve,
     }
