@@ -58,6 +58,26 @@ def _rebind(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _purge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        metavar="RECORD|PERSON",
+        help="a Lead's or Contact's id, or ours of a person: the whole person; an Account's id or company:ID: the company",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would be removed, change nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--reason", metavar="TEXT", help="kept with the request; may not name whom it is about"
+    )
+    parser.add_argument(
+        "--forget-hash", action="store_true", help="let a record come back that was erased, as somebody new"
+    )
+    parser.add_argument(
+        "--timeout-s", type=float, default=300.0, metavar="S", help="longest wait for a daemon (default: 300)"
+    )
+    _with_json(parser)
+
+
 def _decode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
@@ -102,6 +122,12 @@ signals:
         "bind the store to another org, after a sandbox refresh or a migration",
         examples="examples:\n  sfsync rebind\n  sfsync rebind --yes 00D5i000000DemoEAC\n",
         add_arguments=_rebind,
+    ),
+    "purge": Command(
+        "sfsync.cli.purge:run",
+        "erase a person or a company: every row that names or describes it, for good",
+        examples="examples:\n  sfsync purge 0035i00000AbCdEFGH --dry-run\n  sfsync purge 42 --reason 'request 17 of 2026'\n",
+        add_arguments=_purge,
     ),
     "decode": Command(
         "sfsync.cli.decode:decode_files",

@@ -63,6 +63,8 @@ def _lines(found: Report, now: datetime) -> Iterator[str]:
         counts = found[subject]
         yield f"{subject:<12}  {counts['live']:,} live, {counts['deleted']:,} deleted, {counts['merged']:,} merged away"
     yield from _waiting_lines(found["waiting"], now)
+    if (erased := found["erased"])["records"]:
+        yield f"erased        {erased['records']:,} records, the last {age(erased['last_at'], now)} ago"
 
 
 def _position(position: Report, now: datetime) -> str:

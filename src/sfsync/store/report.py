@@ -37,6 +37,7 @@ async def report(database: Database, org: str) -> Report:
     """Return the state of an org's work."""
     [leader] = await _read(database, "probe_leader", org, lock_key(org))
     [waiting] = await _read(database, "report_waiting", org)
+    [erased] = await _read(database, "report_erased", org)
     subjects = {row.pop("subject"): row for row in await _read(database, "report_subjects", org)}
     return {
         "org": org,
@@ -45,6 +46,7 @@ async def report(database: Database, org: str) -> Report:
         "backfill": await _read(database, "report_backfills", org),
         "certificates": await certificates(database, org),
         "waiting": waiting,
+        "erased": erased,
         **subjects,
     }
 
