@@ -182,9 +182,12 @@ EVENTS: Mapping[str, EventSpec] = {
         "requests records outcomes duration_ms",
         "Records that somebody waits for were read and committed.",
     ),
+    "import.completed": _spec(
+        "info", "request rows fates", "A file of people was imported; `fates` counts what became of its rows."
+    ),
     "mapping.checked": _spec("info", "columns warnings", "The mapping fits what Salesforce describes."),
     "mapping.refused": _spec(
-        "error", "error", "The org lost a mapped field while we ran: push goes on, its entity's sweeps fail."
+        "error", "error", "The mapping fits the org or the store no longer, or not at all: the last one that did stays in force."
     ),
     "mapping.warned": _spec(
         "warning", "table column field problem", "A mapped field needs the operator's attention."
@@ -198,6 +201,7 @@ EVENTS: Mapping[str, EventSpec] = {
         "info", "table column", "The field of a suspended column is back; it is read again and then written."
     ),
     "console.started": _spec("info", "host port", "Health and metrics are served."),
+    "console.call.failed": _spec("error", "error", "The store refused a statement of the HTTP API."),
 }
 
 _ALWAYS = frozenset(

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from sfsync.core.ids import Entity, RecordId
+from sfsync.core.mapping import EntityPlan
 from sfsync.core.mapping_file import MappingFile, default_mapping
 from sfsync.errors import SalesforceError
 from sfsync.store.readings import load_owed, load_readings
@@ -104,8 +105,10 @@ async def test_loaded_entity_is_owed_a_reading_when_the_mapping_changed_before_t
     """A crash between two entities must not hide that the first was loaded under another mapping."""
     async with furnished(pg_dsn) as room:
         await load(room, Entity.ACCOUNT)
-        other = replace(room.work.mapping, fingerprint="another")
-        changed = replace(room.work, mapping=other)
+        before = room.work.mapping.plans
+        fields = {k: v for k, v in before[Entity.ACCOUNT].fields.items() if k != "Industry"}
+        plans = {**before, Entity.ACCOUNT: EntityPlan(Entity.ACCOUNT, fields)}
+        changed = replace(room.work, mapping=replace(room.work.mapping, plans=plans))
         sweeper = type(room.sweeper)(changed, on_starved=lambda: None)
         async with room.doing(sweeper.run()):
             owed = await eventually(lambda: load_owed(room.work.database, room.work.org))

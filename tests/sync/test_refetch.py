@@ -89,11 +89,12 @@ async def waits(room: Room, record: str) -> bool:
 
 
 async def test_entity_that_cannot_be_read_starves_no_other(pg_dsn: str) -> None:
-    """A field of contacts was hidden: leads and accounts are none the worse for it."""
-    async with levelled(pg_dsn) as room:
+    """What refuses contacts is nothing to leads and accounts."""
+    async with furnished(pg_dsn) as room:
         [contact] = await room.contacts(1)
         account = await room.create("Account", Name="Acme")
-        await room.field("Contact", "hide", name="Level__c")
+        body = [{"errorCode": "INVALID_FIELD", "message": "No such column"}]
+        await room.plant("status", match="queryAll.*FROM Contact", times=None, code=400, body=body)
         async with room.doing(room.refetcher.run()):
             await mark(room, contact)
             batch = Batch([Refetch(Entity.ACCOUNT, account, 2, Cause.GAP)], "event", 2)

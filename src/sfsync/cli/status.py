@@ -62,9 +62,19 @@ def _lines(found: Report, now: datetime) -> Iterator[str]:
     for subject in ("people", "companies"):
         counts = found[subject]
         yield f"{subject:<12}  {counts['live']:,} live, {counts['deleted']:,} deleted, {counts['merged']:,} merged away"
+    for one in found["suspended"]:
+        name = printable(f"{one['table_name']}.{one['column_name']}")
+        yield f"suspended     {name}: stale for {age(one['since'], now)}, {_lost(one)}"
     yield from _waiting_lines(found["waiting"], now)
     if (erased := found["erased"])["records"]:
         yield f"erased        {erased['records']:,} records, the last {age(erased['last_at'], now)} ago"
+
+
+def _lost(column: Report) -> str:
+    field = printable(column["field"])
+    if column["reason"] == "gone":
+        return f"{field} is gone or hidden: give the user Read on it, or take it out of the mapping"
+    return f"{field} has another type now: map it under another column name"
 
 
 def _position(position: Report, now: datetime) -> str:

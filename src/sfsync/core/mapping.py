@@ -181,10 +181,9 @@ class BoundMapping:
     held: tuple[HeldColumn, ...] = ()
 
     def stored(self, table: Table) -> tuple[Column, ...]:
-        """Return all mapped columns of a table, those that are held included, in the order of their names."""
+        """Return all mapped columns of a table: those that are written, then those that are held."""
         written = self.person if table == "person" else self.company
-        held = (one.column for one in self.held if one.table == table)
-        return tuple(sorted((*written, *held), key=lambda column: column.name))
+        return (*written, *(one.column for one in self.held if one.table == table))
 
 
 @dataclass(slots=True)

@@ -62,13 +62,14 @@ async def ensure_columns(database: Database, mapping: BoundMapping) -> None:
     """
     async with database.transaction() as connection:
         before = await connection.fetch(database.sql("load_bound_columns"), database.schemas.crm)
-        faults = [
-            fault
+        compared = [
+            (table, *await _compare(connection, database, _Wanted(table, mapping, before)))
             for table in _TABLES
-            for fault in await _ensure(connection, database, _Wanted(table, mapping, before))
         ]
-        if faults:
-            raise SchemaError("the mapping asks for columns that it cannot have: " + "; ".join(faults))
+        _refuse([fault for _, _, faults in compared for fault in faults])
+        for table, missing, _ in compared:
+            for column in missing:
+                await _add(connection, database, table, column)
         await _remember(connection, database, mapping)
         await ensure_views(connection, database.schemas, mapping)
     _tell(mapping, before)
@@ -86,13 +87,17 @@ async def note_projected(database: Database, mapping: BoundMapping) -> None:
     await database.execute("note_projected", *_transposed(_written(mapping)))
 
 
-async def application_columns(database: Database, table: Table, names: Sequence[str]) -> set[str]:
-    """Return which of these columns exist and are not sfsync's, so that it must not write them."""
+async def refuse_foreign_columns(database: Database, mapping: BoundMapping) -> None:
+    """Look, changing nothing, whether the store can have these columns. Raises `SchemaError` as `ensure_columns`."""
     async with database.transaction() as connection:
         before = await connection.fetch(database.sql("load_bound_columns"), database.schemas.crm)
-        existing = await _existing(connection, database, table)
-        ours = await _ours(connection, database, table, before)
-    return set() if ours is None else (existing.keys() & set(names)) - ours
+        _refuse(
+            [
+                fault
+                for table in _TABLES
+                for fault in (await _compare(connection, database, _Wanted(table, mapping, before)))[1]
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +109,19 @@ class _Wanted:
     before: Sequence[asyncpg.Record]
 
 
-async def _ensure(connection: Connection, database: Database, wanted: _Wanted) -> list[str]:
+async def _compare(
+    connection: Connection, database: Database, wanted: _Wanted
+) -> tuple[list[Column], list[str]]:
+    """Return the columns that are missing, and what is wrong with those that are there."""
     table = wanted.table
     existing = await _existing(connection, database, table)
     ours = await _ours(connection, database, table, wanted.before)
     suspended = {one.column.name for one in wanted.mapping.held if one.is_suspended and one.table == table}
-    faults = []
+    missing, faults = [], []
     for column in wanted.mapping.stored(table):
         if column.name not in existing:
             if column.name not in suspended:
-                await _add(connection, database, table, column)
+                missing.append(column)
         elif ours is not None and column.name not in ours:
             faults.append(
                 f"{table}.{column.name} is the application's own, sfsync did not make it: map another name, or give it"
@@ -123,7 +131,12 @@ async def _ensure(connection: Connection, database: Database, wanted: _Wanted) -
             faults.append(
                 f"{table}.{column.name} is {existing[column.name]}, the mapping needs {column.pg_type}"
             )
-    return faults
+    return missing, faults
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    if faults:
+        raise SchemaError("the mapping asks for columns that it cannot have: " + "; ".join(faults))
 
 
 async def _existing(connection: Connection, database: Database, table: str) -> Mapping[str, str]:

@@ -21,7 +21,10 @@ from .database import Connection, Database
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How far one entity was read. Instants are Salesforce's, in ms; None: not yet."""
+    """How far one entity was read. Instants are Salesforce's, in ms; None: not yet.
+
+    `mapping` is the coverage of the plan by which it was read in full.
+    """
 
     entity: Entity
     watermark_ms: int | None = None
@@ -156,7 +159,7 @@ def sweep_end(
 ) -> Progress:
     """Return the progress of a sweep's last page: watermark, certificate, and readings no longer owed.
 
-    *mapping* is the fingerprint under which the entity was read in full; None when it was not.
+    *mapping* is the coverage of the plan by which the entity was read in full; None when it was not.
     """
 
     async def complete(connection: Connection) -> None:

@@ -47,6 +47,7 @@ async def report(database: Database, org: str) -> Report:
         "certificates": await certificates(database, org),
         "waiting": waiting,
         "erased": erased,
+        "suspended": await _read(database, "report_suspended"),
         **subjects,
     }
 

@@ -35,7 +35,7 @@ class Backfill:
     async def run(self, reading: Reading) -> None:
         """Load or go on loading one entity. Raises what reading or writing raises; it resumes where it was."""
         entity = reading.entity
-        if reading.mapping != self._work.mapping.fingerprint:
+        if reading.mapping != self._work.mapping.plans[entity].coverage:
             reading = Reading(entity)
         total = await self._work.rest.count(entity.value)
         _log.info("backfill.entity.started", entity=str(entity), total=total)
@@ -88,7 +88,7 @@ class Backfill:
         return backfill_progress(
             self._work.database,
             self._work.org,
-            BackfillPage(entity, from_ms, last, len(page.records), self._work.mapping.fingerprint),
+            BackfillPage(entity, from_ms, last, len(page.records), self._work.mapping.plans[entity].coverage),
         )
 
     async def _apply_last(self, page: Page, entity: Entity, from_ms: int) -> None:
@@ -98,7 +98,7 @@ class Backfill:
             self._work.org,
             entity,
             watermark_ms=from_ms - self._work.options.look_back_ms,
-            mapping=self._work.mapping.fingerprint,
+            mapping=self._work.mapping.plans[entity].coverage,
         )
 
         async def both(connection: Connection) -> None:

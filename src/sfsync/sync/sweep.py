@@ -28,6 +28,7 @@ from ..log import describe_error
 from ..salesforce.rest import Page
 from ..salesforce.soql import Keyset
 from ..store.apply import Batch, Outcome, Progress
+from ..store.columns import note_projected, owes_projection
 from ..store.readings import (
     Certificate,
     OwedReading,
@@ -83,6 +84,7 @@ class Sweeper:
         self._waiting: list[asyncio.Future[str]] = []
         self._full_wanted = False
         self._started = False
+        self._met_unreadable = False
         self._due_at = time.monotonic()
 
     # Triggers ----------------------------------------------------------------------------------------
@@ -122,6 +124,7 @@ class Sweeper:
                 self._work.health.set("sweep", ok=False, detail=type(error).__name__)
                 _log.warning("sweep.failed", error=describe_error(error), wait_s=round(wait_s, 3))
                 self._due_at = time.monotonic()
+                await self._work.look_again_after(error)
                 await asyncio.sleep(wait_s)
             else:
                 if reason is None:
@@ -151,7 +154,7 @@ class Sweeper:
         readings = await load_readings(self._work.database, self._work.org)
         missing = [readings[entity] for entity in _PARENTS_FIRST if not readings[entity].is_backfilled]
         if not self._started:
-            await self._owe_changed_mapping(readings)
+            await self._follow_mapping(readings)
         if missing:
             detail = ", ".join(reading.entity for reading in missing) + " not loaded yet"
             self._work.health.set("backfill", ok=False, detail=detail)
@@ -176,13 +179,18 @@ class Sweeper:
         if row["ended_s"] is not None:
             self._work.metrics.sweep_completed(finished_s=row["ended_s"])
 
-    async def _owe_changed_mapping(self, readings: Mapping[Entity, Reading]) -> None:
-        fingerprint = self._work.mapping.fingerprint
+    async def _follow_mapping(self, readings: Mapping[Entity, Reading]) -> None:
+        """Show what the mirror has long known of new columns, and owe a reading of what was read otherwise."""
+        mapping = self._work.mapping
+        if await owes_projection(self._work.database, mapping):
+            await self._work.writer.reproject()
+            await note_projected(self._work.database, mapping)
         changed = [
-            e for e, reading in readings.items() if reading.is_backfilled and reading.mapping != fingerprint
+            entity
+            for entity, reading in readings.items()
+            if reading.is_backfilled and reading.mapping != mapping.plans[entity].coverage
         ]
         if changed:
-            await self._work.writer.reproject()
             await owe_in_full(self._work.database, self._work.org, changed, "mapping")
 
     async def sweep(self, reason: str) -> str:
@@ -207,6 +215,10 @@ class Sweeper:
         for finished in waiting:
             if not finished.done():
                 finished.set_result(sweep_id)
+        if self._work.mapping.held or self._met_unreadable:
+            # A field may be back or of another type, or what a column waited for was read by this sweep.
+            self._met_unreadable = False
+            await self._work.look_again()
         return sweep_id
 
     async def _sweep_entities(self, sweep_id: str, reason: str, *, full_wanted: bool) -> None:
@@ -258,7 +270,7 @@ class Sweeper:
         page = await self._fetch(reading.entity, since_ms, None)
         began_ms = page.read_from_ms
         # Under a new mapping every row lacks something that no event ever promised: that is no drift.
-        is_new_mapping = run.in_full and reading.mapping != self._work.mapping.fingerprint
+        is_new_mapping = run.in_full and reading.mapping != self._work.mapping.plans[reading.entity].coverage
         drift_before_ms = 0 if is_new_mapping else self._drift_before_ms(began_ms)
         while True:
             findings.api_calls += 1
@@ -288,6 +300,7 @@ class Sweeper:
 
     async def _apply(self, page: Page, entity: Entity, progress: Progress | None) -> Outcome:
         commands, letters = read_commands(page, self._work.mapping.plans[entity])
+        self._met_unreadable |= bool(letters)
         return await self._work.writer.submit(
             Batch(commands, "sweep", page.read_to_ms, progress=progress, dead_letters=letters)
         )
@@ -308,7 +321,7 @@ class Sweeper:
             self._work.org,
             certificate,
             watermark_ms=window.began_ms - self._work.options.look_back_ms,
-            mapping=self._work.mapping.fingerprint if run.in_full else None,
+            mapping=self._work.mapping.plans[reading.entity].coverage if run.in_full else None,
         )
         await self._work.writer.submit(Batch((), "sweep", page.read_to_ms, progress=progress))
         self._report(certificate)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..core.mapping import BoundMapping
-from ..errors import ConfigError, MappingChangedError, QueryError
+from ..errors import ConfigError, MappingChangedError, QueryError, SalesforceError
 from ..salesforce.connection import Connection
 from ..salesforce.rest import Rest
 from ..store.database import Database
@@ -14,6 +15,7 @@ from .health import Health
 from .metrics import Metrics
 from .options import SyncOptions
 from .outages import Outage, Outages
+from .reload import Prepare
 from .writer import Writer
 
 
@@ -30,6 +32,7 @@ class Work:
     health: Health
     outages: Outages
     describe: Callable[[], Awaitable[BoundMapping]]
+    reload: Prepare | None = None
 
     async def refuse_stale_mapping(self) -> None:
         """Describe the org again. Raises `MappingChangedError` when the mapping no longer means what it did.
@@ -44,6 +47,16 @@ class Work:
             raise MappingChangedError(
                 "the org describes mapped fields otherwise than when this pipeline began"
             )
+
+    async def look_again(self) -> None:
+        """Describe the org again, if it answers. Raises `MappingChangedError` when that changes the mapping."""
+        with suppress(SalesforceError):
+            await self.refuse_stale_mapping()
+
+    async def look_again_after(self, error: SalesforceError) -> None:
+        """Look again when *error* tells of a field that is not there: an administrator removed or hid it."""
+        if error.code == "INVALID_FIELD":
+            await self.look_again()
 
     @property
     def org(self) -> str:
