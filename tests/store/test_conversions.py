@@ -9,14 +9,12 @@ database serves all of it: each case tells of records of its own.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, permutations
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from sfsync.core.commands import Command
 from sfsync.core.ids import RecordId, record_id
@@ -24,8 +22,7 @@ from sfsync.errors import FencedError, StoreUnavailableError
 from sfsync.store.apply import Batch
 from sfsync.store.database import Connection
 from tests.application import Application
-from tests.postgres import PgFleet, available_servers
-from tests.store.harness import Store, at, image, open_store, patch, read
+from tests.store.harness import Store, at, image, patch, read
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -321,17 +318,6 @@ class Trial:
         return found
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def store(pg_fleet: PgFleet) -> AsyncIterator[Store]:
-    """One database for all cases of this module."""
-    # Thousands of statements: debugging the loop would take longer than all of them.
-    asyncio.get_running_loop().set_debug(False)
-    server = pg_fleet.server(available_servers()[0])
-    async with server.database(migrated=True) as dsn, open_store(dsn) as opened:
-        await Application(opened.connection).install()
-        yield opened
-
-
 async def must_make_one_person(store: Store, telling: Telling) -> None:
     trial = Trial(store, telling)
     await trial.begin()
@@ -342,23 +328,23 @@ async def must_make_one_person(store: Store, telling: Telling) -> None:
 
 
 @pytest.mark.parametrize("case", GRID, ids=str)
-async def test_conversion_makes_one_person_for_ever(store: Store, case: Case) -> None:
+async def test_conversion_makes_one_person_for_ever(shared_store: Store, case: Case) -> None:
     """The application wrote to the lead; its letters are the contact's, however and whenever we heard of it."""
-    await must_make_one_person(store, Telling(case))
+    await must_make_one_person(shared_store, Telling(case))
 
 
 @pytest.mark.parametrize("case", [*cases(WITHOUT_ACCOUNT)], ids=str)
-async def test_conversion_without_an_account_makes_one_person(store: Store, case: Case) -> None:
+async def test_conversion_without_an_account_makes_one_person(shared_store: Store, case: Case) -> None:
     """A private contact has no company, and is the lead all the same."""
-    await must_make_one_person(store, Telling(case))
+    await must_make_one_person(shared_store, Telling(case))
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *WITHOUT_ACCOUNT], ids=str)
-async def test_conversion_heard_by_reads_makes_one_person(store: Store, kind: Kind) -> None:
+async def test_conversion_heard_by_reads_makes_one_person(shared_store: Store, kind: Kind) -> None:
     """A sweep's pages come by entity, one transaction each, in any order that its schedule has."""
     for case in cases([kind]):
         if case.disturbance in ("nothing", "crash"):
-            await must_make_one_person(store, Telling(case, by_read=True))
+            await must_make_one_person(shared_store, Telling(case, by_read=True))
 
 
 async def test_grid_is_whole() -> None:
