@@ -61,7 +61,7 @@ lock: $(STAMP) ## Pin requirements/*.txt anew (with Python 3.11: the oldest need
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make lock needs a .venv of Python 3.11")'
 	$(COMPILE) --output-file requirements/run.txt pyproject.toml
 	$(COMPILE) --output-file requirements/build.txt requirements/build.in
-	$(COMPILE) --extra embedded --extra dev --constraint requirements/run.txt --constraint requirements/build.txt \
+	$(COMPILE) --extra embedded --extra japan --extra dev --constraint requirements/run.txt --constraint requirements/build.txt \
 		--output-file requirements/dev.txt pyproject.toml
 
 image: ## Build the container image sfsync:latest
