@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sfsync.core.address import BLANKS
 from sfsync.core.consent import Decision, combine
 from sfsync.core.ids import RecordId
 from sfsync.store.adoption import Adoption
@@ -421,3 +422,10 @@ async def test_feed_says_which_record_and_columns_were_written(store: Store) -> 
         ("changed", "event", "8", CONTACT, ["last_name", "phone"], at(10)),
         ("changed", "sweep", "s1", CONTACT, ["title", "phone"], at(20)),
     ]
+
+
+async def test_what_fills_nothing_is_no_difference(store: Store) -> None:
+    """The same characters as in an address, so that one person is not blank here and filled there."""
+    text = await store.connection.fetchval("SELECT sfsync.plain_text($1)", f"{BLANKS}a b\r\nc\rd{BLANKS}")
+    assert text == "a b\nc\nd"
+    assert await store.connection.fetchval("SELECT sfsync.plain_text($1)", BLANKS) is None

@@ -49,8 +49,8 @@ def compose(mapping: BoundMapping, schemas: Schemas) -> Projection:
         companies=schemas.rename(_companies(mapping.company)),
         patched_people=schemas.rename(_patched("person", mapping.person)),
         patched_companies=schemas.rename(_patched("company", mapping.company)),
-        merged_people=schemas.rename(_merged("person", [*mapping.person], ["source", "company_id"])),
-        merged_companies=schemas.rename(_merged("company", [*mapping.company], [])),
+        merged_people=schemas.rename(_merged("person", mapping.stored("person"), ["source", "company_id"])),
+        merged_companies=schemas.rename(_merged("company", mapping.stored("company"), [])),
         differing=schemas.rename(_differing(mapping.person)),
     )
 
