@@ -97,7 +97,7 @@ AS $$
     SELECT NULLIF(regexp_replace(
         regexp_replace(value, E'\r\n?', E'\n', 'g'),
         E'^[\\s\x1c-\x1f\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]+'
-            E'|[\\s\x1c-\x1f\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]+$',
+            || E'|[\\s\x1c-\x1f\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]+$',
         '', 'g'
     ), '')
 $$;
