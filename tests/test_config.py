@@ -420,6 +420,14 @@ def _types_of(annotation: Any) -> set[Any]:
 # ---- console
 
 
+def test_company_address_and_a_mapping_file_exclude_each_other() -> None:
+    """A setting that a file silently overrides is one that somebody believes in."""
+    shipping = GOOD | {"SFSYNC_MAPPING__COMPANY_ADDRESS": "shipping"}
+    assert load_settings(None, shipping).mapping.company_address == "shipping"
+    with pytest.raises(ConfigError, match=r"name the fields you want under \[company.address\]"):
+        load_settings(None, shipping | {"SFSYNC_MAPPING__FILE": "mapping.toml"})
+
+
 def test_console_beyond_loopback_needs_a_token() -> None:
     """Anybody on the network could read the details."""
     assert set(refused(GOOD | {"SFSYNC_CONSOLE__HOST": "0.0.0.0"})) == {"console.token"}

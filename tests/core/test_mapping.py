@@ -57,6 +57,50 @@ def test_default_mapping_fits_the_describes_of_a_real_org() -> None:
     }  # fmt: skip
 
 
+def test_company_address_can_be_the_shipping_address() -> None:
+    """Many firms are billed elsewhere than where their people sit."""
+    shipped = {
+        c.name: c.sources for c in default_mapping(company_address="shipping").columns if c.table == "company"
+    }
+    billed = {c.name: c.sources for c in default_mapping().columns if c.table == "company"}
+    changed = {name: shipped[name][Entity.ACCOUNT] for name in shipped if shipped[name] != billed[name]}
+    assert changed == {
+        "postal_code": "ShippingPostalCode",
+        "prefecture": "ShippingState",
+        "city": "ShippingCity",
+        "street": "ShippingStreet",
+        "country": "ShippingCountry",
+    }
+
+
+def test_default_mapping_is_the_set_worth_shipping() -> None:
+    """What sfsync keeps in columns of its own aside, every field that a mailing needs has a column."""
+    own = {
+        "Id",
+        "IsDeleted",
+        "MasterRecordId",
+        "SystemModstamp",
+        "AccountId",
+        "IsConverted",
+        "ConvertedAccountId",
+        "ConvertedContactId",
+    }
+    worth = {
+        Entity.LEAD: """Id LastName FirstName Salutation Company Title Email Phone MobilePhone Website PostalCode State
+            City Street Country Status LeadSource Industry OwnerId IsConverted ConvertedDate ConvertedAccountId
+            ConvertedContactId CreatedDate LastModifiedDate SystemModstamp IsDeleted""",
+        Entity.CONTACT: """Id AccountId LastName FirstName Salutation Title Department Email Phone MobilePhone Fax
+            MailingPostalCode MailingState MailingCity MailingStreet MailingCountry LeadSource OwnerId
+            HasOptedOutOfEmail CreatedDate LastModifiedDate SystemModstamp IsDeleted MasterRecordId""",
+        Entity.ACCOUNT: """Id Name Type Industry ParentId Phone Fax Website BillingPostalCode BillingState BillingCity
+            BillingStreet BillingCountry NumberOfEmployees AnnualRevenue OwnerId CreatedDate LastModifiedDate
+            SystemModstamp IsDeleted""",
+    }
+    mapped = {e: {c.sources[e] for c in default_mapping().columns if e in c.sources} for e in Entity}
+    missing = {e.value: set(names.split()) - own - mapped[e] for e, names in worth.items()}
+    assert missing == {"Lead": set(), "Contact": set(), "Account": set()}
+
+
 def test_default_mapping_covers_the_usual_columns() -> None:
     """An operator who maps nothing still gets names, addresses, owners and opt-out."""
     mapping = bind(default_mapping(), describes())
@@ -72,7 +116,7 @@ def test_only_what_salesforce_alone_sets_is_not_compared() -> None:
     """Nobody can disagree with a creation date; comparing it would make every imported person pending."""
     mapping = bind(default_mapping(), describes())
     left_out = {c.name for c in (*mapping.person, *mapping.company) if not c.compared}
-    assert left_out == {"created_at", "modified_at"}
+    assert left_out == {"created_at", "modified_at", "converted_on"}
     mixed = bound(
         '[person]\na = { contact = "F__c", lead = "LastName" }\nb = { contact = "F__c" }\nc = { lead = "G__c" }',
         Contact={"F__c": {"type": "string", "createable": False, "updateable": False}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 from ..core.mapping_file import MappingFile, default_mapping, parse_mapping
 from ..errors import ConfigError
@@ -13,7 +14,12 @@ def load_mapping(settings: MappingSettings) -> MappingFile:
     """Return the mapping as written. Raises `ConfigError`, which names the file and every fault in it."""
     path = settings.file
     if path is None:
-        return default_mapping()
+        return default_mapping(company_address=settings.company_address)
+    return read_mapping(path)
+
+
+def read_mapping(path: Path) -> MappingFile:
+    """Return the mapping of a file. Raises `ConfigError`, which names the file and every fault in it."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -169,6 +169,11 @@ class MappingSettings(_Section):
     file: Path | None = Field(
         default=None, description="Mapping file; unset: the mapping that ships with sfsync."
     )
+    company_address: Literal["billing", "shipping"] = Field(
+        default="billing",
+        description="Which address of an account the shipped mapping takes for the company; "
+        "a `file` names the fields itself, so both cannot be given.",
+    )
 
 
 class AddressSettings(_Section):

@@ -115,6 +115,7 @@ def between_keys(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str,
     yield from _flow_faults(tables.get("salesforce", {}))
     yield from _store_faults(tables.get("store", {}))
     yield from _console_faults(tables.get("console", {}))
+    yield from _mapping_faults(tables.get("mapping", {}))
 
 
 def _flow_faults(salesforce: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -137,6 +138,17 @@ def _flow_faults(salesforce: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _store_faults(store: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if store.get("crm_schema", "crm") == store.get("internal_schema", "sfsync"):
         yield "store.internal_schema", "must differ from store.crm_schema; name two schemas"
+
+
+def _mapping_faults(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if mapping.get("file") and mapping.get("company_address"):
+        yield (
+            "mapping.company_address",
+            (
+                "chooses for the shipped mapping, but mapping.file is given too: name the fields you want under "
+                "[company.address] in that file, and leave company_address out"
+            ),
+        )
 
 
 def _console_faults(console: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -31,6 +31,7 @@ from .ids import Entity
 
 Table = Literal["person", "company"]
 Role = Literal["plain", "company", "address"]
+CompanyAddress = Literal["billing", "shipping"]
 
 ADDRESS_PARTS = [
     "postal_code",
@@ -109,14 +110,16 @@ def parse_mapping(document: Mapping[str, object]) -> MappingFile:
     return MappingFile(tuple(columns))
 
 
-def default_mapping() -> MappingFile:
+def default_mapping(*, company_address: CompanyAddress = "billing") -> MappingFile:
     """Return the mapping that ships with sfsync: what most orgs fill in, standard fields only."""
-    return parse_mapping(tomllib.loads(default_mapping_text()))
+    return parse_mapping(tomllib.loads(default_mapping_text(company_address=company_address)))
 
 
-def default_mapping_text() -> str:
+def default_mapping_text(*, company_address: CompanyAddress = "billing") -> str:
     """Return the shipped mapping as its TOML text, comments included."""
-    return (files(__package__) / "default_mapping.toml").read_text(encoding="utf-8")
+    text = (files(__package__) / "default_mapping.toml").read_text(encoding="utf-8")
+    # The fields of the two addresses differ in this word, which stands nowhere else.
+    return text if company_address == "billing" else text.replace("Billing", "Shipping")
 
 
 def _read_section(

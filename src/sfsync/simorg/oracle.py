@@ -32,6 +32,7 @@ POLL_S = 0.3
 PAGE = 20_000
 
 TEXT, FLAG, INSTANT, WHOLE, EXACT = "text", "boolean", "timestamp with time zone", "integer", "numeric"
+DAY = "date"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ PERSON_COLUMNS: Mapping[str, Column] = {
     "fax": Column(TEXT, "Fax", "Fax"),
     "website": Column(TEXT, None, "Website", keeps_lead=True),
     "status": Column(TEXT, None, "Status", keeps_lead=True),
+    "converted_on": Column(DAY, None, "ConvertedDate", keeps_lead=True),
     "lead_source": Column(TEXT, "LeadSource", "LeadSource"),
     "industry": Column(TEXT, None, "Industry", keeps_lead=True),
     "has_opted_out_of_email": Column(FLAG, "HasOptedOutOfEmail", "HasOptedOutOfEmail"),
@@ -419,6 +421,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     INSTANT: _instant,
     WHOLE: int,
     EXACT: _exact,
+    DAY: date.fromisoformat,
 }
 
 
