@@ -33,13 +33,13 @@ class Fate(StrEnum):
 class Facts:
     """What the store knows of a row's record, and of the person it belongs to (`sync` is None when there is none).
 
-    `is_spoken_for`: the record is unknown, but a lead of a person that follows Salesforce was converted to it.
+    `is_followed`: there is no row yet, but Salesforce has told of this person: it is about to get one.
     """
 
     decision: str | None = None
     sync: str | None = None
     sync_reason: str | None = None
-    is_spoken_for: bool = False
+    is_followed: bool = False
 
 
 def fate_of(facts: Facts) -> Fate:
@@ -51,7 +51,7 @@ def fate_of(facts: Facts) -> Fate:
         return Fate.DECLINED
     if facts.sync == Decision.PENDING:
         return Fate.DECLINED if facts.sync_reason == Reason.MERGED else Fate.UPDATED
-    if facts.sync == Decision.SYNCED or facts.is_spoken_for:
+    if facts.sync == Decision.SYNCED or facts.is_followed:
         return Fate.OWNED
     return Fate.CREATED
 

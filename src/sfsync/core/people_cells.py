@@ -139,8 +139,9 @@ def resolve_headers(
     known = {PERSON_ID, COMPANY_ID, *columns}
     picked = {name.casefold(): key for name, key in chosen.items()}
     headers = Headers(header, [None] * len(header))
+    is_report = list(header[: len(REPORT_HEADERS)]) == REPORT_HEADERS
     for place, name in enumerate(header):
-        if place < len(REPORT_HEADERS) and header[: place + 1] == REPORT_HEADERS[: place + 1]:
+        if is_report and place < len(REPORT_HEADERS):
             continue
         folded = name.casefold()
         means = {picked[folded]} if folded in picked else {folded} & known
@@ -329,6 +330,6 @@ def _checked_id(key: str, text: str, entities: Sequence[Entity], faults: list[st
         faults.append(f"{key}: {error}")
         return None
     if entity_of(whole) not in entities:
-        faults.append(f"{key}: it is not the id of a {' or '.join(entities)}")
+        faults.append(f"{key}: the id of something other than {' or '.join(entities)}")
         return None
     return whole

@@ -87,7 +87,7 @@ async def plan_part(
         reason = _erased_reason(row, erased)
         fate = fate_of(
             Facts(
-                facts["decision"], facts["sync"], facts["sync_reason"], is_spoken_for=facts["is_spoken_for"]
+                facts["decision"], facts["sync"], facts["sync_reason"], is_followed=facts["is_followed"]
             )
         )
         if reason:
@@ -162,22 +162,15 @@ async def take_part(
     )
     _count(part, differing, companies_changed)
     changed = {row["record_id"] for row in differing}
-    marks = [
-        *((record_id, True) for person in part.created for _, record_id in person.rows),
-        *(
-            (record_id, person.record_id in changed)
-            for person in part.present
-            for _, record_id in person.rows
-        ),
-        *((record_id, record_id in companies_changed) for record_id in part.companies),
-        *((record_id, False) for record_id in part.unknown),
-    ]
-    ids = [record_id for record_id, _ in marks]
+    marks = dict.fromkeys(part.unknown, False) | {one: one in companies_changed for one in part.companies}
+    for person in (*part.created, *part.present):
+        is_changed = not person.has_row or person.record_id in changed
+        marks |= {one.record_id: is_changed for one in person.rows}
     await connection.execute(
-        database.sql("mark_imported"), org, ids, _entities(ids), [is_changed for _, is_changed in marks]
+        database.sql("mark_imported"), org, list(marks), _entities(marks), list(marks.values())
     )
-    looked_at = [person for person in part.present if person.record_id in changed] + part.created
     await connection.execute(database.sql("notify_change"), org)
+    looked_at = [person for person in part.present if person.record_id in changed] + part.created
     return [*accounts, *(one.record_id for person in looked_at for one in person.rows)]
 
 
