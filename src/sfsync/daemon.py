@@ -23,6 +23,7 @@ from .config.login import open_login
 from .config.mapping import load_mapping
 from .config.place import serve_store, store_options
 from .console.server import serve_console
+from .console.source import StoreAccess
 from .core.mapping import BoundMapping, Memory, bind
 from .core.mapping_file import MappingFile
 from .core.order import Clocks
@@ -201,8 +202,10 @@ class Daemon:
         _log.info("daemon.started", version=__version__, pid=os.getpid())
         async with AsyncExitStack() as stack:
             if self._settings.console.enabled:
+                store = self._settings.store
+                access = StoreAccess(store_options(store, self._dsn), store.change_retention_days)
                 await stack.enter_async_context(
-                    serve_console(self._settings.console, self.health, self.metrics)
+                    serve_console(self._settings.console, self.health, self.metrics, access)
                 )
             await self._until_stopped(self._live())
         _log.info("daemon.stopped", reason=self._stop_reason, duration_s=round(time.monotonic() - started, 3))

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
+from .problems import Problem, is_api
+
 BODY_BYTES_MAX = 64 * 1024
 
 _HEADERS = {
@@ -64,20 +66,24 @@ def guard(allowed_hosts: frozenset[str]) -> Middleware:
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         if not is_known_host(request.headers.get(hdrs.HOST), allowed_hosts):
-            return refusal(421, "this host name is not served here; add it to console.allowed_hosts")
+            return refusal(request, 421, "this host name is not served here; add it to console.allowed_hosts")
         if (request.content_length or 0) > BODY_BYTES_MAX:
-            return refusal(413, "the body is too large")
+            return refusal(request, 413, f"the body is too large: {BODY_BYTES_MAX} bytes are taken")
         try:
             return await handler(request)
         except web.HTTPException as error:
-            return refusal(error.status, error.reason, error.headers.get(hdrs.ALLOW))
+            return refusal(request, error.status, error.reason, error.headers.get(hdrs.ALLOW))
 
     return check
 
 
-def refusal(status: int, why: str, allow: str | None = None) -> web.Response:
+def refusal(request: web.BaseRequest, status: int, why: str, allow: str | None = None) -> web.Response:
     """Answer *why* not, and hang up."""
-    answer = web.json_response({"error": why}, status=status, headers=_HEADERS)
+    if is_api(request):
+        answer = Problem(status, why).answer(request)
+    else:
+        answer = web.json_response({"error": why}, status=status)
+    answer.headers.update(_HEADERS)
     if allow:
         answer.headers[hdrs.ALLOW] = allow
     answer.force_close()

@@ -1,4 +1,4 @@
-"""Serve `/healthz`, `/readyz` and `/metrics`.
+"""Serve `/healthz`, `/readyz` and `/metrics`, and the API under `/v1/`.
 
 Why: `/healthz` only says that the event loop still answers, so that a supervisor does not kill a daemon that waits
 for Salesforce; `/readyz` is red then, with reasons. With a token set, anybody may learn red or green, since load
@@ -19,7 +19,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ..errors import ConfigError
 from ..sync.health import Health
 from ..sync.metrics import Metrics
+from .door import Door
 from .guard import BODY_BYTES_MAX, dress, guard, holds_token, refusal
+from .source import Source, StoreAccess
 
 _IDLE_S_MAX = 20
 _LINE_BYTES_MAX = 4096
@@ -104,17 +106,20 @@ class _Connection(web.RequestHandler):
             self.log_exception("a page failed", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun")
-        return refusal(status, "not understood" if status < 500 else "failed; the log says more")
+        return refusal(request, status, "not understood" if status < 500 else "failed; the log says more")
 
 
 @asynccontextmanager
-async def serve_console(listening: Listening, health: Health, metrics: Metrics) -> AsyncIterator[int]:
-    """Serve the pages while the block runs; gives the port that was bound.
+async def serve_console(
+    listening: Listening, health: Health, metrics: Metrics, store: StoreAccess | None = None
+) -> AsyncIterator[int]:
+    """Serve the pages, and with *store* the API, while the block runs; gives the port that was bound.
 
     Raises `ConfigError` when the address cannot be bound.
     """
     token = listening.token.get_secret_value() if listening.token else None
-    runner = _runner(Console(health, metrics, token), listening)
+    source = Source(store) if store is not None else None
+    runner = _runner(Console(health, metrics, token), listening, Door(source, token) if source else None)
     await runner.setup()
     try:
         server = await _listen(runner, listening)
@@ -127,14 +132,18 @@ async def serve_console(listening: Listening, health: Health, metrics: Metrics) 
             server.close()
     finally:
         await runner.cleanup()
+        if source is not None:
+            await source.close()
 
 
-def _runner(console: Console, listening: Listening) -> web.AppRunner:
+def _runner(console: Console, listening: Listening, door: Door | None) -> web.AppRunner:
     names = frozenset({"localhost", listening.host.lower(), *map(str.lower, listening.allowed_hosts)})
     app = web.Application(middlewares=[guard(names)], client_max_size=BODY_BYTES_MAX)
     app.router.add_get("/healthz", console.healthz)
     app.router.add_get("/readyz", console.readyz)
     app.router.add_get("/metrics", console.metrics)
+    if door is not None:
+        door.open(app)
     app.on_response_prepare.append(dress)
     return web.AppRunner(app, access_log=None, shutdown_timeout=1)
 

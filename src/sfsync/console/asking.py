@@ -1,0 +1,95 @@
+"""What the API asks of the daemon: decisions and pulls.
+
+Why: only the leader of an org writes, and it may be on another machine or be down just now, so what is asked becomes a
+request in the store, as from the command line and from SQL. Who asked waits as long as it likes; after that the
+answer is the request's address, and the request goes on waiting without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from aiohttp import hdrs
+
+from ..core.ids import entity_of, record_id
+from ..errors import ConfigError
+from ..store.database import Database
+from ..store.people import Told, load_requests, load_row, put_request_as
+from ..store.report import known_org
+from ..store.requests import answers, put_requests
+from .calls import Call, Reply
+from .problems import Fault, Problem
+from .reading import find_subject
+from .source import Source
+
+_DECISION_WAIT_S, _PULL_WAIT_S = 10.0, 30.0
+_ANONYMOUS = "http"
+
+
+async def decide(source: Source, call: Call) -> Reply:
+    """Decide whether a person follows Salesforce."""
+    async with source.reader() as reader:
+        found = await find_subject(reader, call.id, "person")
+    database = await source.database()
+    argument = json.dumps({"person_id": found.id, "choice": call.body["choice"], "via": "http"})
+    request = await put_request_as(database, "decide", argument, asked_by=call.body.get("by", _ANONYMOUS))
+    [told] = await _answered(database, [request], call.body.get("wait_s", _DECISION_WAIT_S))
+    if told["outcome"] is None:
+        return Reply(told, 202, {hdrs.LOCATION: told["url"]})
+    if told["outcome"] == "refused":
+        raise Problem(409, f"request {request} was refused; {told['url']} says why")
+    async with source.reader() as reader:
+        person = await load_row(reader, await find_subject(reader, found.id, "person"))
+    return Reply({"request": told, "person": person})
+
+
+async def pull(source: Source, call: Call) -> Reply:
+    """Read records from Salesforce now."""
+    ids = _records(call.body["ids"])
+    database = await source.database()
+    org = await known_org(database)
+    if org is None:
+        raise ConfigError("the store is bound to no org yet: start sfsync run first")
+    requests = await put_requests(database, org, "pull", ids)
+    told = await _answered(database, requests, call.body.get("wait_s", _PULL_WAIT_S))
+    is_done = all(one["outcome"] is not None for one in told)
+    return Reply({"is_done": is_done, "requests": told}, 200 if is_done else 202)
+
+
+async def request(source: Source, call: Call) -> Reply:
+    """Tell what became of a request."""
+    if not isinstance(call.id, int):
+        raise Problem(400, "a request's id is a number", faults=[Fault("must be a number", parameter="id")])
+    told = await _tell(await source.database(), [call.id])
+    if not told:
+        raise Problem(404, "there is no such request; answered ones are forgotten with the change feed")
+    return Reply(told[0])
+
+
+def _records(ids: Sequence[str]) -> list[str]:
+    """Return 18-character ids of records that can be pulled. Raises `Problem` pointing to each that is none."""
+    records: list[str] = []
+    found: list[Fault] = []
+    for place, text in enumerate(ids):
+        try:
+            if entity_of(text) is None:
+                raise ValueError("is not the id of a Lead, Contact or Account")
+            records.append(record_id(text))
+        except ValueError as error:
+            found.append(Fault(str(error), pointer=f"#/ids/{place}"))
+    if found:
+        raise Problem(400, f"{found[0].pointer} {found[0].detail}", faults=found)
+    return records
+
+
+async def _answered(database: Database, requests: Sequence[int], wait_s: float) -> list[Told]:
+    await answers(database, requests, timeout_s=wait_s)
+    by_id = {one["id"]: one for one in await _tell(database, requests)}
+    return [by_id[one] for one in requests]
+
+
+async def _tell(database: Database, requests: Sequence[int]) -> list[Told]:
+    return [
+        one | {"url": f"/v1/requests/{one['id']}"} for one in await load_requests(database, list(requests))
+    ]
