@@ -136,6 +136,9 @@ EVENTS: Mapping[str, EventSpec] = {
         "Applying is too slow for the 40 s rule: the session is dropped on purpose.",
     ),
     # reading
+    "adoption.changed": _spec(
+        "info", "adopt mirror", "The store follows another choice of who becomes a person or company."
+    ),
     "backfill.entity.started": _spec("info", "entity total", "First load of an entity begins or resumes."),
     "backfill.entity.progressed": _spec(
         "info", "entity records total percent records_s", "First load goes on."

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Secret
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Secret, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from . import rules
@@ -161,6 +161,13 @@ class SyncSettings(_Section):
         description='Which records the mirror keeps: every one, or only adopted ones (needs `adopt = "on_request"`).',
     )
     shutdown_s: Seconds = Field(default=10, description="Longest time from SIGTERM to the end.")
+
+    @field_validator("mirror")
+    @classmethod
+    def _needs_adoption(cls, mirror: str, others: ValidationInfo) -> str:
+        if mirror == "adopted" and others.data.get("adopt") == "all":
+            raise ValueError('"adopted" needs adopt = "on_request": with "all" every record is wanted')
+        return mirror
 
 
 class MappingSettings(_Section):

@@ -37,6 +37,9 @@ class Backfill:
         entity = reading.entity
         if reading.mapping != self._work.mapping.plans[entity].coverage:
             reading = Reading(entity)
+        if self._work.options.adoption.minimal:
+            await self._skip(entity)
+            return
         total = await self._work.rest.count(entity.value)
         _log.info("backfill.entity.started", entity=str(entity), total=total)
         started = told = time.monotonic()
@@ -66,6 +69,18 @@ class Backfill:
             duration_s=round(time.monotonic() - started, 3),
             api_calls=calls,
         )
+
+    async def _skip(self, entity: Entity) -> None:
+        """Load nothing: what is adopted is asked for record by record; sweeps begin now."""
+        now_ms = await self._work.connection.clock_ms()
+        end = backfill_end(
+            self._work.database,
+            self._work.org,
+            entity,
+            watermark_ms=now_ms - self._work.options.look_back_ms,
+            mapping=self._work.mapping.plans[entity].coverage,
+        )
+        await self._work.writer.submit(Batch((), "backfill", now_ms, progress=end))
 
     async def _fetch(self, entity: Entity, after: RecordId | None) -> Page:
         plan = self._work.mapping.plans[entity]

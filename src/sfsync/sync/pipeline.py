@@ -20,6 +20,7 @@ from ..salesforce.connection import Connection
 from ..store.apply import Applier, Rules
 from ..store.database import Database
 from ..store.leadership import Leadership
+from .adopting import follow_adoption
 from .handlers import handlers
 from .health import Health
 from .metrics import Metrics
@@ -87,7 +88,7 @@ class Pipeline:
         async with asyncio.TaskGroup() as group:
             group.create_task(writer.run(), name="writer")
             group.create_task(subscription.run(), name="stream")
-            group.create_task(sweeper.run(), name="sweep")
+            group.create_task(_follow(work, sweeper), name="sweep")
             group.create_task(refetcher.run(), name="refetch")
             group.create_task(requests.run(), name="requests")
             group.create_task(_relay(self.sweep_wanted, sweeper.ask, "signal"), name="sweep-signal")
@@ -127,6 +128,12 @@ class Pipeline:
             _PRUNE_ROWS,
         )
         return int(row["changes"]) < _PRUNE_ROWS
+
+
+async def _follow(work: Work, sweeper: Sweeper) -> None:
+    """Follow a changed choice of who is adopted, then sweep for ever."""
+    await follow_adoption(work)
+    await sweeper.run()
 
 
 async def _relay(wanted: asyncio.Event, ask: Callable[[str], object], reason: str) -> None:

@@ -8,6 +8,8 @@ ALTER TABLE sfsync.record
         CONSTRAINT record_decision CHECK (decision IN ('synced', 'pending', 'declined')),
     ADD COLUMN adopted boolean NOT NULL DEFAULT true;
 
+CREATE INDEX record_unadopted ON sfsync.record (org) WHERE NOT adopted;
+
 -- Why a person is pending: unread, absent, differs, merged.
 ALTER TABLE crm.person ADD COLUMN sync_reason text COLLATE "C";
 CREATE INDEX person_undecided ON crm.person (id) WHERE sync <> 'synced';
@@ -154,11 +156,12 @@ $$;
 CREATE FUNCTION crm.decide(person_id bigint, choice text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET sfsync.writer = 'on'
 AS $$
 DECLARE
     request_id bigint;
     asker text := session_user;
+    -- Not a SET clause of this function: only superusers may create one with a setting of this kind.
+    writer text := COALESCE(current_setting('sfsync.writer', true), '');
 BEGIN
     IF choice = 'sync' AND EXISTS (SELECT FROM crm.person AS p WHERE p.id = crm.resolve_person(person_id)) THEN
         INSERT INTO sfsync.request (kind, argument, asked_by)
@@ -166,7 +169,9 @@ BEGIN
         RETURNING id INTO request_id;
         PERFORM pg_notify('sfsync_request', request_id::text);
     ELSE
+        PERFORM set_config('sfsync.writer', 'on', true);
         PERFORM sfsync.take_decision(person_id, choice, asker, 'sql');
+        PERFORM set_config('sfsync.writer', writer, true);
     END IF;
     RETURN request_id;
 END
