@@ -10,12 +10,14 @@ import pytest
 
 from sfsync.core.commands import Command
 from sfsync.core.events import Position
+from sfsync.core.ids import record_id
 from sfsync.core.order import Verdict
 from sfsync.errors import FencedError, PositionError
-from sfsync.store.apply import Batch
+from sfsync.store.apply import Batch, Progress
+from sfsync.store.database import Connection
 from sfsync.sync.metrics import Metrics
 from sfsync.sync.options import SyncOptions
-from sfsync.sync.writer import Delivery, Writer
+from sfsync.sync.writer import SLICE_COMMANDS, Delivery, Writer
 from tests.store.harness import CONTACT, CONTACT2, Store, at, image, open_store, patch, read
 
 
@@ -163,6 +165,100 @@ async def test_read_gets_its_outcome(store: Store) -> None:
         batch = Batch([read(CONTACT, 0, begun=5, LastName="A")], "sweep", at(5))
         assert (await writer.submit(batch)).verdicts == {Verdict.REPAIRED: 1}
         assert (await writer.submit(batch)).verdicts == {Verdict.EQUAL: 1}
+
+
+CROWD = [record_id(f"0035i00000{number:05d}") for number in range(2 * SLICE_COMMANDS + 1)]
+
+
+def crowd(*, stamp: float, progress: Progress | None = None) -> Batch:
+    """A page of reads that takes three slices."""
+    reads = [read(one, stamp, begun=stamp + 5, LastName="A") for one in CROWD]
+    return Batch(reads, "backfill", at(stamp + 5), progress=progress)
+
+
+async def people_now(store: Store) -> int:
+    count: int = await store.connection.fetchval("SELECT count(*) FROM crm.person")
+    return count
+
+
+async def test_page_is_committed_in_slices_and_its_progress_with_the_last(store: Store) -> None:
+    """A watermark that came with the first slice would skip the others after a crash."""
+    writer = await begin(store)
+    moved = []
+
+    async def progress(connection: Connection) -> None:
+        moved.append(await connection.fetchval("SELECT count(*) FROM crm.person"))
+
+    async with running(writer):
+        outcome = await writer.submit(crowd(stamp=0, progress=progress))
+    assert moved == [len(CROWD)]
+    assert outcome.verdicts == {Verdict.REPAIRED: len(CROWD)}
+    assert outcome.people_changed == len(outcome.repairs) == len(CROWD)
+
+
+async def test_writer_that_dies_between_slices_has_not_moved_the_progress(store: Store) -> None:
+    """What was committed is read again and found equal."""
+    writer = await begin(store)
+    moved = []
+
+    async def progress(_connection: Connection) -> None:
+        moved.append(True)
+
+    page = asyncio.create_task(writer.submit(crowd(stamp=0, progress=progress)))
+    async with running(writer):
+
+        async def has_begun() -> bool:
+            return await people_now(store) > 0
+
+        await until(has_begun)
+    page.cancel()
+    assert not moved
+    again = await begin(store)
+    async with running(again):
+        outcome = await again.submit(crowd(stamp=0, progress=progress))
+    assert moved == [True]
+    assert outcome.verdicts[Verdict.EQUAL] >= SLICE_COMMANDS
+
+
+async def test_urgent_read_goes_before_the_pages_that_wait(store: Store) -> None:
+    """Somebody is about to send a letter while millions are loaded."""
+    writer = await begin(store)
+    pages = [asyncio.create_task(writer.submit(crowd(stamp=10 * turn))) for turn in range(3)]
+    await asyncio.sleep(0)
+    async with running(writer):
+
+        async def has_begun() -> bool:
+            return await people_now(store) > 0
+
+        await until(has_begun)
+        urgent = Batch([read(CONTACT, 0, begun=5, LastName="Urgent")], "pull", at(5))
+        await writer.submit(urgent, urgent=True)
+        assert await people_now(store) <= 2 * SLICE_COMMANDS + 1, "at most the slice in hand came before"
+        assert not any(page.done() for page in pages)
+        await asyncio.gather(*pages)
+
+
+async def test_flood_of_urgent_reads_starves_nobody(store: Store) -> None:
+    """One urgent batch goes before each piece of other work, and not more."""
+    writer = await begin(store)
+    urgent = [
+        asyncio.create_task(
+            writer.submit(
+                Batch([read(CONTACT, turn * 9, begun=turn * 9 + 5, LastName=str(turn))], "pull", at(5)),
+                urgent=True,
+            )
+        )
+        for turn in range(50)
+    ]
+    page = asyncio.create_task(writer.submit(crowd(stamp=0)))
+    await writer.deliver(delivery(writer, b"7", image(CONTACT2, 1, LastName="Stream")))
+    await asyncio.sleep(0)
+    async with running(writer):
+        await until_committed(store, b"7")
+        assert sum(one.done() for one in urgent) <= 3
+        await page
+        assert sum(one.done() for one in urgent) <= 6
+        await asyncio.gather(*urgent)
 
 
 async def test_fenced_writer_commits_nothing_and_ends(store: Store) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,37 +24,34 @@ from ..errors import ConfigError, SfsyncError, StoreUnavailableError
 from ..store.database import Database
 from ..store.leadership import lock_key
 from ..store.report import known_org
+from ..store.requests import Answered, answers, describe_leader, put_requests
 
+__all__ = ["Answered", "Wish", "ask", "ask_each", "just_answered"]
 _POLL_S = 0.2
+# After the time is over the daemon still answers why it could not.
+_GRACE_S = 2.0
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for; `verb` and `done` name it for people, as in "sweep" and "swept"."""
+    """What is asked for; `verb` and `done` name it for people, as in "sweep" and "swept".
+
+    `watch` is told the detail of the open request while we wait, and shows it in place of the seconds.
+    """
 
     kind: str
     argument: str | None
     verb: str
     done: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What became of a wish."""
-
-    request: int
-    outcome: str
-    detail: dict[str, Any]
-
-    @property
-    def error(self) -> str:
-        """Why it was refused; empty when it was not."""
-        return str(self.detail.get("error", ""))
+    watch: Callable[[dict[str, Any]], None] | None = None
 
 
 Read = Callable[[Database, str, Answered], Awaitable[T]]
 """What to read from the store, given the org, once the wish is answered: an embedded server may end after it."""
+
+Put = Callable[[Database, str], Awaitable[T]]
+"""What to do with the store of an org while a daemon leads it."""
 
 
 async def ask(settings: Settings, config: Path | None, wish: Wish, read: Read[T], *, timeout_s: float) -> T:
@@ -62,6 +59,35 @@ async def ask(settings: Settings, config: Path | None, wish: Wish, read: Read[T]
 
     Raises `StoreUnavailableError` when *timeout_s* is over, `ConfigError` when the store has no org yet.
     """
+
+    async def put(database: Database, org: str) -> T:
+        return await read(database, org, await _put(database, org, wish))
+
+    return await _beside_a_leader(settings, config, wish, put, timeout_s=timeout_s)
+
+
+async def ask_each(
+    settings: Settings, config: Path | None, wish: Wish, arguments: Sequence[str], *, timeout_s: float
+) -> list[Answered | str]:
+    """Put the wish once for each of *arguments*, and return what became of each, or why it was not served in time.
+
+    Raises what `ask` raises, but for the time being over while a daemon leads.
+    """
+
+    async def put(database: Database, org: str) -> list[Answered | str]:
+        requests = await put_requests(database, org, wish.kind, arguments, expires_s=timeout_s)
+        told = await answers(database, requests, timeout_s=timeout_s)
+        late = f"not {wish.done} within {timeout_s:g} s; "
+        late += await describe_leader(database, org) if None in told else ""
+        return [late if one is None else one for one in told]
+
+    return await _beside_a_leader(settings, config, wish, put, timeout_s=timeout_s + _GRACE_S)
+
+
+async def _beside_a_leader(
+    settings: Settings, config: Path | None, wish: Wish, put: Put[T], *, timeout_s: float
+) -> T:
+    """Run *put* while a daemon leads, if need be one that we run for it."""
     try:
         async with asyncio.timeout(timeout_s):
             async with open_store(settings.store) as database:
@@ -71,10 +97,10 @@ async def ask(settings: Settings, config: Path | None, wish: Wish, read: Read[T]
                 [leader] = await database.fetch("probe_leader", org, lock_key(org))
                 if leader["is_led"]:
                     _tell(f"{leader['holder']} leads org {org}: asking it to {wish.verb}")
-                    return await read(database, org, await _put(database, org, wish))
+                    return await put(database, org)
             _tell(f"no daemon leads org {org}: running one to {wish.verb}")
             async with _own_daemon(config) as daemon:
-                return await _while_it_runs(daemon, _put_when_reachable(settings, org, wish, read))
+                return await _while_it_runs(daemon, _put_when_reachable(settings, org, put))
     except TimeoutError:
         raise StoreUnavailableError(
             f"not {wish.done} within {timeout_s:g} s; the request stays in the store and a daemon will do it, "
@@ -95,7 +121,10 @@ async def _put(database: Database, org: str, wish: Wish) -> Answered:
         [request] = await database.fetch("load_request", asked["id"])
         if request["done_at"] is not None:
             return Answered(asked["id"], request["outcome"], json.loads(request["detail"] or "{}"))
-        _progress(wish, began)
+        if wish.watch is None:
+            _progress(wish, began)
+        else:
+            wish.watch(json.loads(request["detail"] or "{}"))
         await asyncio.sleep(_POLL_S)
 
 
@@ -130,11 +159,11 @@ async def _while_it_runs(daemon: asyncio.subprocess.Process, asking: Awaitable[T
         await asyncio.gather(answering, ending, return_exceptions=True)
 
 
-async def _put_when_reachable(settings: Settings, org: str, wish: Wish, read: Read[T]) -> T:
+async def _put_when_reachable(settings: Settings, org: str, put: Put[T]) -> T:
     while True:
         try:
             async with open_store(settings.store, may_serve=False) as database:
-                return await read(database, org, await _put(database, org, wish))
+                return await put(database, org)
         except StoreUnavailableError:
             await asyncio.sleep(_POLL_S)
 

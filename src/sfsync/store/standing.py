@@ -15,7 +15,6 @@ import asyncpg
 
 from ..core.ids import RecordId, record_id
 from .database import Database
-from .erased import Erased
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +96,3 @@ async def record_of_person(database: Database, org: str, person_id: int) -> Reco
     if not rows or rows[0]["id"] is None:
         raise ValueError(f"there is no person {person_id} with a record in Salesforce")
     return record_id(rows[0]["id"])
-
-
-async def find_erased(database: Database, org: str, ids: Sequence[RecordId]) -> set[RecordId]:
-    """Return those of these records that were erased."""
-    rows = await database.fetch("load_erasure_key", org)
-    if not rows:
-        return set()
-    erased = Erased(rows[0]["erasure_key"])
-    by_hash = {erased.hash(one): one for one in ids}
-    return {by_hash[row["hash"]] for row in await database.fetch("find_erased", org, list(by_hash))}

@@ -23,13 +23,8 @@ from ..log import describe_error
 from ..salesforce.rest import READ_IDS_MAX, Rest
 from ..store.apply import Batch
 from ..store.database import Connection
-from ..store.standing import (
-    Standing,
-    find_erased,
-    load_questions,
-    load_standings,
-    record_of_person,
-)
+from ..store.erased import find_erased
+from ..store.standing import Standing, load_questions, load_standings, record_of_person
 from .answering import Answer, Request
 from .reading import Found, read_records
 from .verdict import judge
@@ -40,7 +35,7 @@ _TOGETHER_MAX = 200
 _ROUNDS_MAX = 4
 _HOPS_MAX = 3
 _READ_S_MIN, _READ_S_MAX = 0.5, 20.0
-_AGAIN_S = 0.1
+_AGAIN_S, _PAUSE_S_MAX = 0.1, 5.0
 _TRANSIENT = (UnavailableError, LimitError, AuthError)
 _ABOUT_AN_ID = frozenset({"MALFORMED_ID", "INVALID_QUERY_FILTER_OPERATOR"})
 _WITH_COMPANY = " with company"
@@ -165,7 +160,11 @@ class Pull:
             answers = await self._round(taken)
         except _TRANSIENT as error:
             self._back.clear()
-            return [_Postponed(error, time.monotonic() + outage.failed(error))] * len(taken)
+            wait_s = outage.failed(error)
+            if isinstance(error, UnavailableError) and not error.retry_after_s:
+                # Somebody waits: they shall not wait long for an org that is back.
+                wait_s = min(wait_s, _PAUSE_S_MAX)
+            return [_Postponed(error, time.monotonic() + wait_s)] * len(taken)
         outage.ended()
         self._back.set()
         return answers
@@ -200,14 +199,15 @@ class Pull:
     async def _judged(
         self,
         asked: _Asked,
-        erased: Collection[RecordId],
+        erased: Collection[str],
         before: Mapping[RecordId, Standing],
         after: Mapping[RecordId, Standing],
         work: _Round,
     ) -> Answer:
         record = asked.record
         if record in erased:
-            return Answer("erased", {"salesforce_id": record})
+            # The id is personal data too, and must not come back by an answer.
+            return Answer("erased", {})
         if record in work.refused:
             return Answer("refused", {"salesforce_id": record, "error": describe_error(work.refused[record])})
         stands = after[record]

@@ -46,6 +46,7 @@ class Requests:
         self._handlers = handlers
         self._heard = asyncio.Event()
         self._serving: set[int] = set()
+        self._is_full = False
 
     async def run(self) -> None:
         """Serve for ever. Raises `StoreUnavailableError` when the store is away."""
@@ -65,14 +66,16 @@ class Requests:
     async def _begin_open(self, group: asyncio.TaskGroup) -> None:
         """Begin to serve what is open, as far as there is room: a flood waits in the store, not in memory."""
         room = SERVED_MAX - len(self._serving)
-        if room <= 0:
-            return
         rows = await self._work.database.fetch(
             "load_open_requests", self._work.org, list(self._serving), room
         )
         for row in rows:
             self._serving.add(row["id"])
             group.create_task(self._serve(_request(row)), name=f"request-{row['id']}")
+        self._is_full = len(rows) == room
+        if self._is_full and len(self._serving) < SERVED_MAX:
+            # Some were done while we looked.
+            self._heard.set()
 
     async def _serve(self, request: Request) -> None:
         try:
@@ -81,9 +84,8 @@ class Requests:
             if answer.afterwards is not None:
                 answer.afterwards()
         finally:
-            was_full = len(self._serving) >= SERVED_MAX
             self._serving.discard(request.id)
-            if was_full:
+            if self._is_full:
                 self._heard.set()
         _log.info("request.completed", request=request.id, kind=request.kind, outcome=answer.outcome)
         if answer.afterwards is not None:

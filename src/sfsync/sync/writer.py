@@ -353,4 +353,4 @@ class Writer:
                 self._metrics.events_skipped.labels(str(verdict)).inc(count)
 
 
-_SKIPPED = frozenset({"contained", "ambiguous", "late", "kept_aside"})
+_SKIPPED = frozenset({"contained", "ambiguous", "late", "kept_aside", "erased"})

@@ -16,7 +16,7 @@ BEGIN
     IF salesforce_id IS NULL
         OR salesforce_id !~ '^(00Q|003|001)[0-9A-Za-z]{12}([0-9A-Za-z]{3})?$' AND salesforce_id !~ '^[1-9][0-9]{0,17}$'
     THEN
-        RAISE EXCEPTION 'request_sync: "%" is not the id of a Lead, Contact or Account', left(salesforce_id, 40)
+        RAISE EXCEPTION 'request_sync: "%" is not the id of a Lead, Contact or Account', left(COALESCE(salesforce_id, ''), 40)
             USING ERRCODE = 'invalid_parameter_value',
                 HINT = 'Give the 15 or 18 character id that begins with 00Q, 003 or 001, its letters'' case kept, or the id of a person in digits.';
     END IF;
