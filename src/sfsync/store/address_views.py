@@ -121,21 +121,24 @@ def address_objects(mapped: Mapped) -> Iterator[Generated]:
 
 
 def _functions() -> Iterator[Generated]:
-    """Say what is white space, Japan and a postal code; each is simple enough to be inlined into the views."""
+    """Say what is white space, Japan and a postal code; each is simple enough to be inlined into the views.
+
+    RETURN binds what a function calls when it is made: who reads a view may not look into schema sfsync.
+    """
     bodies = {
-        "trimmed(value text)": f"SELECT btrim(value, {_characters(BLANKS)})",
-        "is_blank(value text)": f"SELECT COALESCE(btrim(value, {_characters(BLANKS)}), '') = ''",
+        "trimmed(value text)": f"btrim(value, {_characters(BLANKS)})",
+        "is_blank(value text)": f"COALESCE(btrim(value, {_characters(BLANKS)}), '') = ''",
         "plain_code(value text)": (
-            f"SELECT translate(normalize(value, NFKC), {_characters(HYPHENS + BLANKS + '〒')},"
+            f"translate(normalize(value, NFKC), {_characters(HYPHENS + BLANKS + '〒')},"
             f" '{'-' * len(HYPHENS)}')"
         ),
         "is_japanese(country text, code text)": (
-            f'SELECT COALESCE(lower(sfsync.trimmed(country) COLLATE "C") IN ({_words(JAPAN)}), false)'
+            f'COALESCE(lower(sfsync.trimmed(country) COLLATE "C") IN ({_words(JAPAN)}), false)'
             f' OR COALESCE(lower(sfsync.trimmed(code) COLLATE "C") IN ({_words(JAPAN)}), false)'
             " OR sfsync.is_blank(country) AND sfsync.is_blank(code)"
         ),
         "displayed_postal_code(value text, country text, code text)": (
-            "SELECT CASE WHEN value ~ '^[0-9]{3}-[0-9]{4}$' THEN value"
+            "CASE WHEN value ~ '^[0-9]{3}-[0-9]{4}$' THEN value"
             " WHEN sfsync.plain_code(value) ~ '^[0-9]{3}-?[0-9]{4}$' AND sfsync.is_japanese(country, code)"
             " THEN regexp_replace(sfsync.plain_code(value), '^([0-9]{3})-?', '\\1-') ELSE value END"
         ),
@@ -148,7 +151,7 @@ def _functions() -> Iterator[Generated]:
             f"sfsync.{name}({types})",
             "A part of the address rule.",
             f"CREATE OR REPLACE FUNCTION sfsync.{signature} RETURNS {'boolean' if name[:3] == 'is_' else 'text'}\n"
-            f"LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ {body} $$",
+            f"LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN ({body})",
         )
 
 

@@ -119,7 +119,7 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '5s'
 AS $$
 DECLARE
-    type_id oid := CASE WHEN type_name !~ '[(]' THEN to_regtype(type_name) END;
+    type_id oid := CASE WHEN type_name ~ '^[A-Za-z][A-Za-z0-9_ ]*$' THEN to_regtype(type_name) END;
 BEGIN
     IF table_name IS NULL OR table_name NOT IN ('person', 'company') THEN
         RAISE EXCEPTION 'add_application_column: "%" is no table to add to', table_name
