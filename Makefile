@@ -50,8 +50,9 @@ format: $(STAMP) ## Mend what the formatter and the linter can mend alone
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## Write the documents that are made from the code (docs/logs.md)
+docs: $(STAMP) ## Write the documents that are made from the code (docs/logs.md, docs/types.md)
 	@$(BIN)/python -m tests.structure.log_document > docs/logs.md
+	@$(BIN)/python -m tests.structure.types_document > docs/types.md
 
 bench: $(STAMP) ## Measure; one JSON line per figure
 	@$(BIN)/python -m tests.bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -289,3 +290,133 @@ def test_cleaned_text_can_be_encoded_and_is_otherwise_the_same(text: str) -> Non
 def test_clean_tree_reaches_every_text() -> None:
     """A NUL three levels down still ends in a column."""
     assert clean_tree({"a": [{"b\0": "\0"}], "c": 1}) == ({"a": [{"b�": "�"}], "c": 1}, 2)
+
+
+# ---- the three forms
+
+
+INSTANT_MS = 1_795_489_445_678
+FORMS: list[tuple[str, Any, str, Any]] = [
+    # type, JSON, Bulk cell, Avro: one value each
+    ("string", "01234", "01234", "01234"),
+    ("string", "NA", "NA", "NA"),
+    ("string", "", "", ""),
+    ("string", None, "", None),
+    ("string", "a\0b", "a\0b", "a\0b"),
+    ("string", "\ud83d", "\ud83d", "\ud83d"),
+    ("textarea", "a\r\nb\r\n", "a\r\nb\r\n", "a\r\nb\r\n"),
+    ("string", "👨‍👩‍👧‍👦", "👨‍👩‍👧‍👦", "👨‍👩‍👧‍👦"),
+    ("string", "ｶﾞ", "ｶﾞ", "ｶﾞ"),
+    ("multipicklist", "A;B", "A;B", "A;B"),
+    ("reference", "0035i00000Con01", "0035i00000Con01AAB", "0035i00000Con01AAB"),
+    ("reference", "", "", None),
+    ("boolean", True, "true", True),
+    ("boolean", False, "false", False),
+    ("boolean", None, "", None),
+    ("int", 42, "42", 42),
+    ("int", Decimal("42.0"), "42", 42),
+    ("long", 4_200_000_000, "4200000000", 4_200_000_000),
+    ("double", Decimal("1.2E7"), "1.2E7", 12_000_000.0),
+    ("currency", Decimal("12000000.00"), "12000000", 12_000_000.0),
+    ("double", Decimal("0.1"), "0.1", 0.1),
+    ("percent", 0, "-0", 0.0),
+    ("percent", None, "", None),
+    ("date", "2026-11-24", "2026-11-24", 1_795_478_400_000),
+    ("date", "2026-11-24T00:00:00.000+0000", "2026-11-24", 1_795_478_400_000),
+    ("date", "0001-01-01", "0001-01-01", -62_135_596_800_000),
+    ("date", None, "", None),
+    ("datetime", "2026-11-24T03:04:05.678+0000", "2026-11-24T03:04:05.678Z", INSTANT_MS),
+    ("datetime", "2026-11-24T03:04:05.678Z", "2026-11-24T12:04:05.678+09:00", INSTANT_MS),
+    ("datetime", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z", 253_402_300_799_999),
+    ("datetime", None, "", None),
+    ("time", "10:30:45.000Z", "10:30:45.000Z", 37_845_000),
+    ("time", "00:00:00.000Z", "00:00:00.000Z", 0),
+    ("time", None, "", None),
+]
+
+
+@pytest.mark.parametrize(("type_name", "raw", "cell", "avro"), FORMS)
+def test_each_form_of_a_value_reads_to_the_same_value(type_name: str, raw: Any, cell: str, avro: Any) -> None:
+    """What a backfill by CSV loads must be equal to what an event says, or every sweep finds drift."""
+    said = read_value(type_name, raw)
+    assert read_value(type_name, cell, "bulk") == said
+    assert read_value(type_name, avro, "avro") == said
+
+
+@pytest.mark.parametrize(
+    ("type_name", "cell"),
+    [
+        ("boolean", "yes"),
+        ("int", "1.5"),
+        ("int", "2147483648"),
+        ("int", "１"),
+        ("double", "NaN"),
+        ("double", "Infinity"),
+        ("double", "1_000"),
+        ("double", " 1"),
+        ("double", "1e9999"),
+        ("double", "9" * 500),
+        ("date", "24.11.2026"),
+        ("date", "10000-01-01"),
+        ("datetime", "294277-01-01T00:00:00Z"),
+        ("datetime", "1795489445678"),
+        ("time", "25:00:00"),
+        ("reference", "nonsense"),
+    ],
+)
+def test_cell_that_is_no_value_of_its_type_is_refused_without_quoting_it(type_name: str, cell: str) -> None:
+    """It would stop a whole COPY, or be guessed at."""
+    with pytest.raises(ValueError, match=r"\w") as refused:
+        read_value(type_name, cell, "bulk")
+    assert cell not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "raw"),
+    [
+        ("date", 1_795_489_445_678),
+        ("date", "2026-11-24"),
+        ("date", 10**18),
+        ("datetime", 253_402_300_800_000),
+        ("datetime", -62_135_596_800_001),
+        ("datetime", True),
+        ("datetime", 1.5),
+        ("time", 86_400_000),
+        ("time", -1),
+        ("boolean", 1),
+        ("int", True),
+        ("int", 2**31),
+        ("double", math.nan),
+        ("string", b"bytes"),
+    ],
+)
+def test_avro_that_is_no_value_of_its_type_is_refused(type_name: str, raw: Any) -> None:
+    """A day that is not a midnight is a schema that we do not understand."""
+    with pytest.raises(ValueError, match=r"\w"):
+        read_value(type_name, raw, "avro")
+
+
+@given(st.integers(min_value=-62_135_596_800_000, max_value=253_402_300_799_999))
+def test_every_instant_is_the_same_in_all_forms(ms: int) -> None:
+    """Milliseconds before 1970 and before 1000 are where arithmetic and formats go wrong."""
+    text = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
+    assert (
+        read_value("datetime", ms, "avro")
+        == read_value("datetime", text)
+        == read_value("datetime", text, "bulk")
+    )
+
+
+def as_json(example: str) -> Any:
+    """The value of an example, without its remark."""
+    return json.loads(example.partition(" (")[0])
+
+
+@pytest.mark.parametrize("type_name", sorted(TYPES))
+def test_examples_of_the_table_are_one_value(type_name: str) -> None:
+    """The document is made from them."""
+    json_form, cell, avro = TYPES[type_name].examples
+    said = [read_value(type_name, as_json(part)) for part in json_form.split(", ")]
+    assert len(set(said)) == 1
+    assert read_value(type_name, as_json(avro), "avro") == said[0]
+    assert read_value(type_name, cell.replace("\\n", "\n"), "bulk") == said[0]

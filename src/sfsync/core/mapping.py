@@ -25,7 +25,7 @@ from ..errors import ConfigError
 from .ids import Entity
 from .mapping_file import MappedColumn, MappingFile, Role, Table
 from .standard_fields import STANDARD_TYPES, UNANNOUNCED
-from .values import TYPES, Reader, value_type_name
+from .values import TYPES, UNMAPPED, Reader, value_type_name
 
 STRUCTURAL: Mapping[Entity, tuple[str, ...]] = {
     Entity.LEAD: ("IsConverted", "ConvertedContactId", "ConvertedAccountId", "ConvertedDate"),
@@ -351,7 +351,9 @@ def _source_fault(entity: Entity, name: str, described: _DESCRIBE) -> str | None
     if components:
         return f"is a compound; map its components: {', '.join(components)}"
     kind = value_type_name(described[name])
-    return None if kind in TYPES else f"is of type {kind}, which cannot be kept in a column"
+    if kind in TYPES:
+        return None
+    return f"is of type {kind}, which no column can hold: {UNMAPPED.get(kind, 'it is not known to this version')}"
 
 
 def _components(entity: Entity, name: str, described: _DESCRIBE) -> Sequence[str]:
