@@ -181,14 +181,33 @@ async def test_feed_says_that_a_person_is_gone_and_nothing_else(store: Store) ->
 
 
 async def test_requests_keep_their_place_but_not_the_id(store: Store) -> None:
-    """One that is open would be served; one of somebody else is nobody's business."""
-    await live_a_life(store)
+    """One that is open would be served; what only looks like the id is somebody else's business."""
+    person = await live_a_life(store)
+    kept = [
+        ("pull", CONTACT3),
+        ("pull", f"{person}7"),
+        ("import", str(person)),
+        ("decide", f'{{"person_id": {person}7, "choice": "sync"}}'),
+        ("purge", f'{{"purge": "company:{person}"}}'),
+    ]
+    scrubbed = [
+        ("pull", f"{CONTACT} with company"),
+        ("pull", str(person)),
+        ("pull", f"{person} with company"),
+        ("purge", f'{{"purge":"person:{person}"}}'),
+    ]
+    insert = "INSERT INTO sfsync.request (kind, argument) VALUES ($1, $2)"
+    await store.connection.executemany(insert, kept + scrubbed)
     await purge(store, CONTACT)
-    rows = await store.connection.fetch("SELECT argument, outcome, done_at FROM sfsync.request ORDER BY id")
-    assert [row["outcome"] for row in rows] == ["pending", "refused", "decided", "equal"]
-    assert all(row["done_at"] for row in rows)
-    assert {len(row["argument"]) for row in rows[:3]} == {64}
-    assert rows[3]["argument"] == CONTACT3
+    rows = await store.connection.fetch(
+        "SELECT kind, argument, outcome, done_at FROM sfsync.request ORDER BY id"
+    )
+    old, others, gone = rows[:4], rows[4 : 4 + len(kept)], rows[4 + len(kept) :]
+    assert [row["outcome"] for row in old] == ["pending", "refused", "decided", "equal"]
+    assert all(row["done_at"] for row in old)
+    assert [(row["kind"], row["argument"]) for row in others] == kept
+    assert not any(row["done_at"] for row in others)
+    assert {(row["outcome"], len(row["argument"])) for row in gone} == {("refused", 64)}
 
 
 def coming_back() -> dict[str, list[Command]]:

@@ -68,14 +68,23 @@ class Trace:
 
     @property
     def pattern(self) -> str:
-        """What names it, as a regular expression of Postgres: any spelling of its records' ids, or our ids by key."""
-        # A record's 18 characters begin with its 15.
+        """What names it in a request, as a regular expression: any spelling of its records, our ids by their key."""
+        # A record's 18 characters begin with its 15. A bare number may be anything, so ours need their surroundings.
         names = [one[:15] for one in self.record_ids]
         if self.own_ids:
-            # Our ids are plain numbers: they name somebody only where one is expected.
-            own = f"({self.subject}:)?({'|'.join(map(str, self.own_ids))})(?![0-9])"
-            names += [f"^{own}", f'"(id|purge|{self.subject}|{self.subject}_id|subject_id)": *"?{own}']
+            prefix = "(person:)?" if self.subject == "person" else "company:"
+            names.append(f'"({self.subject}_id|subject_id)": *"?{self._own}')
+            names.append(f'"purge": *"{prefix}{self._own}')
         return "|".join(names)
+
+    @property
+    def pattern_of_pulls(self) -> str | None:
+        """What names it as the argument of a pull, which takes a person's bare id."""
+        return f"^{self._own}" if self.own_ids and self.subject == "person" else None
+
+    @property
+    def _own(self) -> str:
+        return f"({'|'.join(map(str, self.own_ids))})(?![0-9])"
 
     @property
     def refusal(self) -> str:
@@ -124,7 +133,7 @@ async def find_trace(connection: Connection, database: Database, org: str, wante
         own_ids.add(owner_id)
     bare = Trace(wanted.subject, record_ids, tuple(sorted(own_ids)), {}, ())
     counted = await connection.fetchrow(
-        database.sql("count_traces"), org, record_ids, bare.own_ids, bare.pattern
+        database.sql("count_traces"), org, record_ids, bare.own_ids, bare.pattern, bare.pattern_of_pulls
     )
     counts = dict(counted) if counted else {}
     if not any(count for table, count in counts.items() if table != "request"):
@@ -166,7 +175,9 @@ async def scrub_requests(
     erased = await load_erased(connection, database, org)
     names = [*trace.record_ids, *(f"{trace.subject}:{one}" for one in trace.own_ids)]
     alias = erased.hash(names[0]).hex()
-    status = await connection.execute(database.sql("scrub_requests"), org, trace.pattern, alias, but)
+    status = await connection.execute(
+        database.sql("scrub_requests"), org, trace.pattern, trace.pattern_of_pulls, alias, but
+    )
     return alias, int(status.rpartition(" ")[2])
 
 
