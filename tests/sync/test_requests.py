@@ -156,7 +156,7 @@ async def test_flood_waits_in_the_store_and_other_kinds_go_past_it(
         gate.set()
         for one in pulls:
             assert (await answered(room, one))[0] == "equal"
-    assert most == 5
+    assert most <= 5
 
 
 async def test_request_whose_serving_was_cut_off_is_served_by_the_next_run(room: Room) -> None:
