@@ -458,8 +458,9 @@ async def test_decision_that_nobody_serves_yet_is_a_request_to_come_back_to(scen
     answer = await scene.api.post(f"/v1/people/{scene.merged}/decision", body, 202)
     assert answer.headers["Location"] == answer.body["url"]
     told = await scene.api.get(answer.body["url"])
-    assert (told["kind"], told["asked_by"], told["outcome"]) == ("decide", "Grace", None)
-    assert json.loads(told["argument"]) == {"person_id": scene.ada, "choice": "decline", "via": "http"}
+    assert (told["kind"], told["outcome"]) == ("decide", None)
+    decision = {"person_id": scene.ada, "choice": "decline", "via": "http", "by": "Grace"}
+    assert json.loads(told["argument"]) == decision
 
 
 async def test_decision_on_nobody_asks_nothing(scene: Scene) -> None:
@@ -488,7 +489,7 @@ async def test_pull_and_decisions_are_done_by_the_daemon(pg_dsn: str) -> None:
             assert synced.body["person"]["sync"] == "synced"
             told = await api.get(f"/v1/people/{lead}/provenance")
             assert [(one["choice"], one["decided_by"], one["via"]) for one in told["decisions"]] == [
-                ("sync", "http", "http"),
+                ("sync", "holder of the API token", "http"),
                 ("decline", "Grace", "http"),
             ]
 

@@ -41,6 +41,11 @@ def _with_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
 
 
+def _explain(parser: argparse.ArgumentParser) -> None:
+    _with_json(parser)
+    parser.add_argument("id", metavar="ID", help="an id of a person or company, or a Salesforce record id")
+
+
 def _reconcile(parser: argparse.ArgumentParser) -> None:
     _with_json(parser)
     parser.add_argument(
@@ -177,7 +182,9 @@ def _grant(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let it write its own columns and tables too, choose addresses, decide and ask for records",
     )
-    parser.add_argument("--create", action="store_true", help="create the role, without login, if there is none")
+    parser.add_argument(
+        "--create", action="store_true", help="create the role, without login, if there is none"
+    )
     parser.add_argument("--revoke", action="store_true", help="take away what sfsync grant gave")
 
 
@@ -220,6 +227,12 @@ signals:
         "show what the store knows: leader, position, sweeps, dirty records, dead letters",
         examples="examples:\n  sfsync status\n  sfsync status --json | jq .people\n",
         add_arguments=_with_json,
+    ),
+    "explain": Command(
+        "sfsync.cli.explain:run",
+        "tell why a person or company is as it is: who speaks, what wrote each column",
+        examples="examples:\n  sfsync explain 4711\n  sfsync explain 0035i00000DemoEAC --json | jq .columns\n",
+        add_arguments=_explain,
     ),
     "reconcile": Command(
         "sfsync.cli.reconcile:run",

@@ -15,7 +15,7 @@ from aiohttp import hdrs
 from ..core.ids import entity_of, record_id
 from ..errors import ConfigError
 from ..store.database import Database
-from ..store.people import Told, load_requests, load_row, put_request_as
+from ..store.people import Told, load_requests, load_row
 from ..store.report import known_org
 from ..store.requests import answers, put_requests
 from .calls import Call, Reply
@@ -24,7 +24,7 @@ from .reading import find_subject
 from .source import Source
 
 _DECISION_WAIT_S, _PULL_WAIT_S = 10.0, 30.0
-_ANONYMOUS = "http"
+_ANONYMOUS = "holder of the API token"
 
 
 async def decide(source: Source, call: Call) -> Reply:
@@ -32,13 +32,19 @@ async def decide(source: Source, call: Call) -> Reply:
     async with source.reader() as reader:
         found = await find_subject(reader, call.id, "person")
     database = await source.database()
-    argument = json.dumps({"person_id": found.id, "choice": call.body["choice"], "via": "http"})
-    request = await put_request_as(database, "decide", argument, asked_by=call.body.get("by", _ANONYMOUS))
-    [told] = await _answered(database, [request], call.body.get("wait_s", _DECISION_WAIT_S))
-    if told["outcome"] is None:
+    decision = {
+        "person_id": found.id,
+        "choice": call.body["choice"],
+        "via": "http",
+        "by": call.body.get("by", _ANONYMOUS),
+    }
+    requests = await put_requests(database, found.org, "decide", [json.dumps(decision)])
+    [answered] = await answers(database, requests, timeout_s=call.body.get("wait_s", _DECISION_WAIT_S))
+    [told] = await _tell(database, requests)
+    if answered is None:
         return Reply(told, 202, {hdrs.LOCATION: told["url"]})
-    if told["outcome"] == "refused":
-        raise Problem(409, f"request {request} was refused; {told['url']} says why")
+    if answered.outcome == "refused":
+        raise Problem(409, answered.error)
     async with source.reader() as reader:
         person = await load_row(reader, await find_subject(reader, found.id, "person"))
     return Reply({"request": told, "person": person})
@@ -51,8 +57,10 @@ async def pull(source: Source, call: Call) -> Reply:
     org = await known_org(database)
     if org is None:
         raise ConfigError("the store is bound to no org yet: start sfsync run first")
-    requests = await put_requests(database, org, "pull", ids)
-    told = await _answered(database, requests, call.body.get("wait_s", _PULL_WAIT_S))
+    wanted = [f"{one} with company" for one in ids] if call.body.get("with_company") else ids
+    requests = await put_requests(database, org, "pull", wanted)
+    await answers(database, requests, timeout_s=call.body.get("wait_s", _PULL_WAIT_S))
+    told = await _tell(database, requests)
     is_done = all(one["outcome"] is not None for one in told)
     return Reply({"is_done": is_done, "requests": told}, 200 if is_done else 202)
 
@@ -81,12 +89,6 @@ def _records(ids: Sequence[str]) -> list[str]:
     if found:
         raise Problem(400, f"{found[0].pointer} {found[0].detail}", faults=found)
     return records
-
-
-async def _answered(database: Database, requests: Sequence[int], wait_s: float) -> list[Told]:
-    await answers(database, requests, timeout_s=wait_s)
-    by_id = {one["id"]: one for one in await _tell(database, requests)}
-    return [by_id[one] for one in requests]
 
 
 async def _tell(database: Database, requests: Sequence[int]) -> list[Told]:

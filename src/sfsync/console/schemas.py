@@ -324,9 +324,14 @@ SCHEMAS: Mapping[str, Schema] = {
                 "items": {"type": "string", "maxLength": 18},
                 "description": "ids of Leads, Contacts or Accounts, of 15 or 18 characters",
             },
+            "with_company": {
+                **BOOLEAN,
+                "default": False,
+                "description": "whether the accounts of contacts are read as well",
+            },
             "wait_s": {"type": "number", "minimum": 0, "maximum": 60, "default": 30},
         },
-        optional=("wait_s",),
+        optional=("with_company", "wait_s"),
     ),
     "Pulled": record(
         "What became of a pull: one request per id, in the order of the ids.",

@@ -21,7 +21,6 @@ import msgspec
 
 from ..core.ids import RecordId, entity_of, record_id
 from ..errors import ConfigError
-from .binding import bound_org
 from .database import Connection, Database
 from .report import certificate, instant, plain
 
@@ -252,13 +251,6 @@ async def list_certificates(reader: Reader, entity: str | None, page: Page) -> l
     """List certificates, the newest first; `page.after` is an id to go back from."""
     rows = await reader.fetch("list_certificates", reader.org, entity, page.after, page.limit)
     return [certificate(row) for row in rows]
-
-
-async def put_request_as(database: Database, kind: str, argument: str, *, asked_by: str) -> int:
-    """Ask the daemon for something in somebody's name; return the request's id."""
-    org = await bound_org(database)
-    [row] = await database.fetch("insert_request_as", org, kind, argument, asked_by)
-    return int(row["id"])
 
 
 async def load_requests(database: Database, ids: list[int]) -> list[Told]:
