@@ -20,6 +20,7 @@ import msgspec
 from ...errors import ConfigError
 from ...store.database import Connection
 from ...store.embedded import embedded_postgres
+from .scenes import Scenes
 from .screen import Screen
 from .stage import DaemonProcess, Org, judge, open_daemon, open_org
 from .story import Storyteller
@@ -137,6 +138,7 @@ class Performance:
         self._dsn = dsn
         self._screen = screen
         self._reader = LogReader(daemon.log, screen)
+        self._scenes = Scenes(org, dsn, daemon.env, screen, playbill.directory)
         self._teller = Storyteller()
         self._told = 0
         self._began = time.monotonic()
@@ -149,13 +151,24 @@ class Performance:
             await self._org.tell("life", {"rate": self._playbill.rate, "seed": self._playbill.seed})
             self._began = time.monotonic()
             self._screen.enter("the org lives, the store follows")
-            while not stop.is_set() and not self._is_over():
-                await self._look(store)
+            await self._live(store, stop)
             await self._org.rest()
             self._screen.enter("the org rests; is the store equal?")
             return await self._verdict(store)
         finally:
             await store.close()
+
+    async def _live(self, store: Connection, stop: asyncio.Event) -> None:
+        """Look on until the time is over. What a scene began is ended, or somebody would be left undecided."""
+        scenes = asyncio.create_task(self._scenes.play(), name="scenes")
+        try:
+            while not (scenes.done() and (stop.is_set() or self._is_over())):
+                await self._look(store)
+                if scenes.done():
+                    scenes.result()
+        finally:
+            scenes.cancel()
+            await asyncio.wait({scenes})
 
     def _is_over(self) -> bool:
         return bool(self._playbill.seconds) and time.monotonic() - self._began >= self._playbill.seconds

@@ -18,6 +18,7 @@ from rich.text import Text
 from .story import Happening
 
 _STYLES = {
+    "scene": "bold reverse",
     "convert": "bold magenta",
     "merge": "bold yellow",
     "delete": "red",
@@ -89,9 +90,13 @@ class Screen:
     def show(self, happening: Happening, person_id: int | None) -> None:
         """Show one transaction of the org, and the row of the store that it became."""
         row = f"→ row {person_id}" if person_id is not None else "→ (no row yet)"
-        self._rows.append((happening.committed_at[11:19], happening.sentence, row))
+        self.tell(happening.committed_at[11:19], happening.sentence, row)
+
+    def tell(self, at: str, sentence: str, row: str) -> None:
+        """Show a sentence, and what the store has of it."""
+        self._rows.append((at, sentence, row))
         if self._plain:
-            self.say(f"{happening.committed_at[11:19]}  {happening.sentence}  {row}")
+            self.say(f"{at}  {sentence}  {row}")
         self.refresh()
 
     def refresh(self) -> None:
@@ -126,6 +131,7 @@ class Screen:
 
 
 _WORDS = {
+    "scene": "scene ",
     "convert": "is converted",
     "merge": "is merged",
     "delete": "is deleted",

@@ -91,6 +91,7 @@ class DaemonProcess:
 
     process: asyncio.subprocess.Process
     log: Path
+    env: Mapping[str, str]
 
     def must_run(self) -> None:
         """Raise `ConfigError` when the daemon has ended."""
@@ -116,7 +117,16 @@ async def open_daemon(org: Org, dsn: str, log: Path) -> AsyncIterator[DaemonProc
     }
     with log.open("wb") as stream:
         async with _process("sfsync", "run", env=env, stderr=stream) as process:
-            yield DaemonProcess(process, log)
+            yield DaemonProcess(process, log, env)
+
+
+async def run_sfsync(*words: str, env: Mapping[str, str]) -> None:
+    """Run a command as an operator would. Raises `ConfigError` with what it said when it fails."""
+    pipe = asyncio.subprocess.PIPE
+    async with _process("sfsync", *words, env=env, stdout=pipe, stderr=pipe) as process:
+        _, said = await process.communicate()
+    if process.returncode:
+        raise ConfigError(f"sfsync {words[0]} failed: {said.decode('utf-8', 'replace').strip()}")
 
 
 async def judge(org: Org, dsn: str, *, patience_s: float) -> tuple[bool, str]:
