@@ -11,6 +11,7 @@ import pytest
 from sfsync.core.commands import Command, Resweep
 from sfsync.core.ids import RecordId
 from sfsync.core.order import Verdict
+from sfsync.store.adoption import Adoption
 from sfsync.store.apply import Batch, DeadLetter
 from sfsync.store.database import Connection
 from sfsync.store.erased import find_erased
@@ -261,6 +262,32 @@ async def test_letter_about_an_erased_record_is_not_kept(store: Store) -> None:
     letter = DeadLetter("odd", "Contact", CONTACT)
     await store.applier.apply(Batch([gap(CONTACT, 999)], "event", at(999), dead_letters=[letter]))
     assert await places_of(store, *spellings(CONTACT)) == []
+
+
+async def test_mirror_that_asks_for_what_is_pointed_to_asks_for_no_erased_record(store: Store) -> None:
+    """Under `mirror = "adopted"` a record that is pointed to gets an empty row, and would be read into it."""
+    store.term.adoption = Adoption(on_request=True, minimal=True)
+    await store.succeed()
+    requested = [image(ACCOUNT, 0, Name=COMPANY_NAME), image(CONTACT, 0, LastName=NAME)]
+    await store.applier.apply(Batch(requested, "pull", at(0), adopts=True))
+    for named in (ACCOUNT, CONTACT):
+        await purge(store, named)
+    pointing = [
+        image(LEAD2, 1, LastName="Other", Company="Y", **CONVERTED),
+        image(CONTACT3, 1, LastName="Bystander", AccountId=ACCOUNT),
+    ]
+    await store.applier.apply(Batch(pointing, "pull", at(1), adopts=True))
+    assert await store.dirty() == {}
+    assert await store.connection.fetchval("SELECT count(*) FROM sfsync.record") == 2
+    # However it came there: a row that was never filled is not filled now.
+    await store.connection.execute(
+        "INSERT INTO sfsync.record"
+        " (org, id, entity, complete, is_deleted, set_by_read, seen_from_ms, seen_to_ms)"
+        " VALUES ($1, $2, 'Account', false, false, false, 0, 0)", ORG, ACCOUNT,
+    )  # fmt: skip
+    await store.apply(read(ACCOUNT, 900, begun=1000, Name=COMPANY_NAME), heard=1000)
+    assert await store.companies() == []
+    assert await store.connection.fetchval("SELECT count(*) FROM sfsync.record") == 2
 
 
 async def test_people_of_an_erased_company_stay_without_one(store: Store) -> None:

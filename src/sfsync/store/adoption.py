@@ -45,6 +45,9 @@ async def adopt_accounts_of(
     return [Touched(row["id"], row["subject_id"], is_linked=row["is_linked"]) for row in rows]
 
 
-async def want_targets(connection: Connection, database: Database, org: str, changed: list[str]) -> None:
-    """Ask for the records that *changed* ones point to and that the mirror, being minimal, does not hold."""
-    await connection.execute(database.sql("insert_wanted"), org, changed)
+async def want_targets(connection: Connection, database: Database, org: str, changed: list[str]) -> list[str]:
+    """Ask for the records that *changed* ones point to and that the mirror, being minimal, does not hold.
+
+    Return them.
+    """
+    return [row["id"] for row in await connection.fetch(database.sql("insert_wanted"), org, changed)]

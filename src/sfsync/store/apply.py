@@ -275,14 +275,20 @@ class Applier:
     async def _without_erased(
         self, connection: Connection, loaded: dict[RecordId, Loaded]
     ) -> dict[RecordId, Loaded]:
-        """Leave out records that were erased, and what asks for them; only the unknown can have been."""
+        """Leave out records that were erased; one that the mirror holds in full cannot have been."""
         if self._erased is None:
             self._erased = await load_erased(connection, self._database, self.org)
-        erased = self._erased.erased_of(one for one, record in loaded.items() if not record.was_known)
-        if not erased:
-            return loaded
-        await connection.execute(self._database.sql("delete_dirty"), self.org, list(erased))
-        return {one: record for one, record in loaded.items() if one not in erased}
+        doubtful = [one for one, record in loaded.items() if not record.was_complete]
+        erased = await self._drop_erased(connection, doubtful)
+        return {one: record for one, record in loaded.items() if one not in erased} if erased else loaded
+
+    async def _drop_erased(self, connection: Connection, record_ids: Sequence[str]) -> set[str]:
+        """Remove what asks for records that were erased, and return which of these were."""
+        erased = self._erased.erased_of(record_ids) if self._erased else set()
+        if erased:
+            await connection.execute(self._database.sql("delete_dirty"), self.org, list(erased))
+            await connection.execute(self._database.sql("delete_stubs"), self.org, list(erased))
+        return erased
 
     def _is_erased(self, record_id: RecordId | None) -> bool:
         return self._erased is not None and record_id is not None and self._erased.is_erased(record_id)
@@ -330,7 +336,10 @@ class Applier:
         others = [(r.row.entity, _touched(r)) for r in changed if r.patched_id is None]
         await self._project(connection, others, batch.provenance, outcome)
         if self._adoption.minimal:
-            await want_targets(connection, self._database, self.org, [r.row.record_id for r in changed])
+            wanted = await want_targets(
+                connection, self._database, self.org, [r.row.record_id for r in changed]
+            )
+            await self._drop_erased(connection, wanted)
 
     async def _write_mirror(self, staged: Staged, changed: Sequence[Loaded]) -> None:
         if known := sum(record.was_known for record in changed):

@@ -1,5 +1,5 @@
 -- Ask for the records that these point to and that the mirror does not hold: they get an empty row and a mark.
--- $1 text org, $2 text[] record ids.
+-- $1 text org, $2 text[] record ids. One row per record that is newly asked for: id.
 WITH target AS (
     SELECT DISTINCT
         t.id,
@@ -17,6 +17,7 @@ WITH target AS (
     ON CONFLICT (id, org) DO NOTHING
     RETURNING id, entity
 )
-INSERT INTO sfsync.dirty (org, record_id, entity, causes, since_ms, next_try_ms)
+INSERT INTO sfsync.dirty AS d (org, record_id, entity, causes, since_ms, next_try_ms)
 SELECT $1, a.id, a.entity, '{requested}', 0, 0 FROM added AS a
-ON CONFLICT (record_id, org) DO NOTHING
+ON CONFLICT (record_id, org) DO UPDATE SET record_id = EXCLUDED.record_id
+RETURNING d.record_id AS id
