@@ -46,10 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Import a file, or tell what that would do; return 1 when some rows were rejected."""
     configure_logging(level="error")
     settings = load_settings(arguments.config, os.environ)
-    return asyncio.run(_import(settings, arguments))
+    return asyncio.run(import_file(settings, arguments))
 
 
-async def _import(settings: Settings, arguments: argparse.Namespace) -> int:
+async def import_file(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Import a file as *arguments* say, print the summary, and return the exit code."""
     source = await _understood(settings, arguments)
     request = None
     with _reporting(arguments, source) as report:
