@@ -127,7 +127,11 @@ def _functions() -> Iterator[Generated]:
     """
     bodies = {
         "trimmed(value text)": f"btrim(value, {_characters(BLANKS)})",
-        "is_blank(value text)": f"COALESCE(btrim(value, {_characters(BLANKS)}), '') = ''",
+        # The first character tells for nearly every text, and costs a twentieth of trimming.
+        "is_blank(value text)": (
+            "CASE WHEN ascii(value) BETWEEN 33 AND 126 OR ascii(value) BETWEEN 12289 AND 65278 THEN false"
+            f" ELSE COALESCE(btrim(value, {_characters(BLANKS)}), '') = '' END"
+        ),
         "plain_code(value text)": (
             f"translate(normalize(value, NFKC), {_characters(HYPHENS + BLANKS + '〒')},"
             f" '{'-' * len(HYPHENS)}')"
@@ -139,6 +143,8 @@ def _functions() -> Iterator[Generated]:
         ),
         "displayed_postal_code(value text, country text, code text)": (
             "CASE WHEN value ~ '^[0-9]{3}-[0-9]{4}$' THEN value"
+            " WHEN value ~ '^[0-9]{7}$' AND sfsync.is_japanese(country, code)"
+            " THEN left(value, 3) || '-' || right(value, 4)"
             " WHEN sfsync.plain_code(value) ~ '^[0-9]{3}-?[0-9]{4}$' AND sfsync.is_japanese(country, code)"
             " THEN regexp_replace(sfsync.plain_code(value), '^([0-9]{3})-?', '\\1-') ELSE value END"
         ),
