@@ -411,6 +411,35 @@ async def test_person_of_no_record_is_erased_by_id(store: Store) -> None:
     assert await store.people() == []
 
 
+async def test_record_of_a_person_whose_row_does_not_name_it_goes_too(store: Store) -> None:
+    """Whoever waits for a decision has a row that nothing of Salesforce's was written into."""
+    await store.apply(image(CONTACT, 0, LastName=NAME))
+    person = await store.person_of(CONTACT)
+    await store.connection.execute("UPDATE crm.person SET salesforce_id = NULL, sync = 'pending'")
+    assert (await purge(store, str(person)))["record"] == 1
+    assert await find_erased(store.database, ORG, [CONTACT]) == {CONTACT}
+    assert await places_of(store, *spellings(CONTACT), NAME) == []
+
+
+async def test_table_that_we_may_not_read_is_left_to_the_database(store: Store) -> None:
+    """An application need not let us look: the rows are not counted, the constraint still holds."""
+    person = await live_a_life(store)
+    await refer(store, "RESTRICT", person)
+    role = f"erasure_{person}_{store.dsn.rpartition('/')[2].replace('-', '_')}"[:60]
+    connection = store.connection
+    await connection.execute(
+        f'CREATE ROLE "{role}"; GRANT USAGE ON SCHEMA crm, sfsync TO "{role}";'
+        f'GRANT SELECT ON ALL TABLES IN SCHEMA crm, sfsync TO "{role}"; SET ROLE "{role}"'
+    )
+    try:
+        trace = await find_trace(connection, store.database, ORG, target(CONTACT))
+    finally:
+        await connection.execute(f'RESET ROLE; DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+    [reference] = trace.references
+    assert (reference.rows, trace.refusal) == (None, "")
+    assert str(reference) == "public.letter (person_id, ON DELETE RESTRICT): rows that we may not count"
+
+
 async def test_record_that_could_never_be_stored_is_erased_from_its_letter(store: Store) -> None:
     """Its dead letter and its mark name it although the mirror never held it."""
     letter = DeadLetter("odd", "Contact", CONTACT)

@@ -197,7 +197,11 @@ async def _find_owner(
         raise ValueError(f"no {wanted.subject} has this id, or it was erased before")
     if row["org"] != org:
         raise ValueError(_of_other_org(wanted.subject, row["org"], org))
-    return row["id"], [RecordId(one) for one in row["record_ids"]]
+    seeds = row["record_ids"]
+    if not seeds:
+        found = await connection.fetch(database.sql("find_own_records"), org, row["id"])
+        seeds = [one["id"] for one in found]
+    return row["id"], [RecordId(one) for one in seeds]
 
 
 async def _refuse_unknown(connection: Connection, database: Database, org: str, wanted: Target) -> None:
