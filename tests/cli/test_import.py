@@ -19,7 +19,7 @@ from sfsync.config import load_settings
 from sfsync.core.ids import record_id
 from sfsync.errors import SfsyncError
 from tests.cli.conftest import PATIENCE_S, Cli, control
-from tests.cli.test_with_daemon import QUICK, daemon, value
+from tests.cli.test_with_daemon import QUICK, daemon, nothing_owed, value
 from tests.simorg.site import eventually
 from tests.store.harness import open_store
 
@@ -167,6 +167,8 @@ async def test_columns_may_be_chosen_or_left_out(here: Here) -> None:
 async def test_import_beside_a_daemon_and_without_one(cli: Cli, pg_dsn: str, org: dict[str, str]) -> None:
     """The whole way: labels of the org, the leader, the reading behind it, the report, and all of it again."""
     async with daemon(cli, pg_dsn):
+        # The sweep that is owed for beginning at the tip must not find what this one is not to know.
+        await eventually(lambda: nothing_owed(pg_dsn), PATIENCE_S)
         ids = await control(
             org,
             "transaction",
