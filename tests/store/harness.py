@@ -28,7 +28,7 @@ from sfsync.store.leadership import lead
 
 ORG = "00D5i000000DemoEAC"
 T0_MS = 1_795_489_445_000
-LEAD, LEAD2 = record_id("00Q5i00000Lea01"), record_id("00Q5i00000Lea02")
+LEAD, LEAD2, LEAD3 = (record_id(f"00Q5i00000Lea0{n}") for n in (1, 2, 3))
 CONTACT, CONTACT2, CONTACT3 = (record_id(f"0035i00000Con0{n}") for n in (1, 2, 3))
 ACCOUNT, ACCOUNT2 = record_id("0015i00000Acc01"), record_id("0015i00000Acc02")
 

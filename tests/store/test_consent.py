@@ -22,6 +22,7 @@ from tests.store.harness import (
     CONTACT,
     LEAD,
     LEAD2,
+    LEAD3,
     Store,
     absent,
     at,
@@ -285,6 +286,36 @@ async def test_declining_both_settles_a_merger(store: Store) -> None:
     await store.apply(patch(LEAD2, 400, LastName="Changed"))
     assert [await row_text(store, one) for one in (winner, loser)] == frozen
     assert await pending(store) == []
+
+
+async def test_question_follows_the_person_through_a_second_merger(store: Store) -> None:
+    """There is one question for one person, under the id it has today."""
+    await store.apply(*(image(one, 0, LastName=one) for one in (LEAD, LEAD2, LEAD3)))
+    first, second, third = [await store.person_of(one) for one in (LEAD, LEAD2, LEAD3)]
+    await store.connection.execute("SELECT crm.decide($1, 'decline')", first)
+    await store.apply(read(LEAD, 100, begun=300, deleted=True, master=LEAD2, LastName=LEAD))
+    assert {row[0] for row in await pending(store)} == {second}
+    await store.apply(read(LEAD2, 100, begun=400, deleted=True, master=LEAD3, LastName=LEAD2))
+    assert {row[0] for row in await pending(store)} == {third}
+    assert await store.connection.fetchval("SELECT count(*) FROM sfsync.pending") == 1
+    assert third is not None
+    await decided(store, third, "sync")
+    rows = {row["id"]: (row["sync"], row["merged_into"]) for row in await store.people()}
+    assert rows == {first: ("synced", third), second: ("synced", third), third: ("synced", None)}
+
+
+async def test_record_that_is_parted_from_a_declined_person_stays_declined(store: Store) -> None:
+    """The decision was taken on each record."""
+    await store.apply(image(LEAD, 0, LastName="Loser"), image(LEAD2, 0, LastName="Winner"))
+    loser, winner = await store.person_of(LEAD), await store.person_of(LEAD2)
+    await store.apply(read(LEAD, 100, begun=300, deleted=True, master=LEAD2, LastName="Loser"))
+    await store.connection.execute("SELECT crm.decide($1, 'decline')", winner)
+    await store.apply(read(LEAD, 500, begun=700, LastName="Back"))
+    assert loser is not None and winner is not None
+    assert [await state(store, one) for one in (loser, winner)] == [("declined", None)] * 2
+    await decided(store, loser, "sync")
+    rows = {row["id"]: (row["sync"], row["merged_into"], row["last_name"]) for row in await store.people()}
+    assert rows == {loser: ("synced", None, "Back"), winner: ("declined", None, "Winner")}
 
 
 async def test_unknown_person_or_choice_is_refused_clearly(store: Store) -> None:

@@ -133,6 +133,7 @@ def _add(result: Regrouping, group: Group, rows: Sequence[asyncpg.Record]) -> No
     if not any(row["adopted"] for row in rows):
         return
     result.adopting.extend(row["id"] for row in rows if not row["adopted"])
+    result.unasked.extend(group.alias_ids)
     state, is_merger = combine(Decision(row["decision"]) for row in rows)
     if state is Decision.PENDING:
         speaker = next(row for row in rows if row["id"] == group.speaker)

@@ -126,6 +126,10 @@ BEGIN
         RAISE EXCEPTION 'decide: there is no person %', asked_id
             USING ERRCODE = 'no_data_found', HINT = 'crm.person lists people by id.';
     END IF;
+    IF speaker IS NULL THEN
+        -- Merged away, declined with its group and parted from it again: the row stayed empty. No index leads there.
+        SELECT r.id INTO speaker FROM sfsync.record AS r WHERE r.own_id = subject AND r.org = person_org;
+    END IF;
     members := ARRAY(
         SELECT r.id FROM sfsync.record AS r
         WHERE r.org = person_org AND (r.id = speaker OR r.subject_id = subject AND r.grouped)
@@ -137,8 +141,7 @@ BEGIN
     WHERE r.id = ANY (members) AND r.org = person_org;
     UPDATE crm.person AS p
     SET sync = CASE choice WHEN 'sync' THEN 'synced' ELSE 'declined' END, sync_reason = NULL
-    WHERE p.merged_into IS NULL
-        AND p.id IN (SELECT r.own_id FROM sfsync.record AS r WHERE r.id = ANY (members) AND r.org = person_org
+    WHERE p.id IN (SELECT r.own_id FROM sfsync.record AS r WHERE r.id = ANY (members) AND r.org = person_org
             UNION ALL SELECT subject)
         AND p.sync <> CASE choice WHEN 'sync' THEN 'synced' ELSE 'declined' END;
     DELETE FROM sfsync.pending AS q WHERE q.subject_id = subject;
