@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from subprocess import run
+from typing import Any
 
 import asyncpg
 import pytest
 
 from tests.acceptance.stage import Stage, open_stage
-from tests.oracle import Report, differences, wait_until_equal
+from tests.oracle import Given, Report, differences, freeze, wait_until_equal
 from tests.postgres import PgFleet, PgServer, available_servers
 
 MAY_WRITE = {"sfsync.writer": "on"}
@@ -30,6 +31,7 @@ class Settled:
     server: PgServer
     database: str
     ids: dict[str, str]
+    frozen: Mapping[int, Mapping[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +42,10 @@ def settled(pg_fleet: PgFleet, tmp_path_factory: pytest.TempPathFactory) -> Iter
         with open_stage(server._dsn_of(database), tmp_path_factory.mktemp("oracle"), population=20) as stage:
             daemon = stage.daemon().wait_ready()
             ids = _history(stage)
+            frozen = _decisions(stage, ids)
             asyncio.run(stage.must_be_equal())
             assert daemon.terminate() == 0
-            yield Settled(stage, server, database, ids)
+            yield Settled(stage, server, database, ids, frozen)
     finally:
         asyncio.run(server._execute(f'DROP DATABASE "{database}" WITH (FORCE)'))
 
@@ -69,6 +72,29 @@ def _history(stage: Stage) -> dict[str, str]:
     return ids
 
 
+def _decisions(stage: Stage, ids: dict[str, str]) -> dict[int, Mapping[str, Any]]:
+    """Decline two, and let the org go on with them; return the row that nothing may touch."""
+    org = stage.org
+    ids["declined"] = org.create("Contact", LastName="Declined", AccountId=ids["account"])
+    ids["asked"] = org.create("Contact", LastName="Asked", Title="CEO")
+    ids["refused"] = org.create("Contact", LastName="Refused")
+    asyncio.run(stage.must_be_equal())
+    for name in ("declined", "refused"):
+        asyncio.run(
+            stage.value(
+                "SELECT crm.decide(person_id, 'decline') FROM crm.person_record WHERE salesforce_id = $1",
+                ids[name],
+            )
+        )
+    frozen = asyncio.run(freeze(stage.dsn))
+    org.update(ids["declined"], LastName="Changed", Fax="1")
+    org.transact({"op": "merge", "winner": ids["asked"], "losers": [ids["refused"]]})
+    # Only once the merge is known there is a question, and something that must wait for its answer.
+    asyncio.run(stage.must_be_equal())
+    org.update(ids["asked"], Title="CTO", Department="Sales")
+    return frozen
+
+
 @asynccontextmanager
 async def copy_of(settled: Settled) -> AsyncIterator[str]:
     """Make a copy of the settled store; yield its DSN."""
@@ -79,17 +105,21 @@ async def copy_of(settled: Settled) -> AsyncIterator[str]:
         await settled.server._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-async def judge(settled: Settled, *statements: str) -> Report:
+async def judge(settled: Settled, *statements: str, given: Given | None = None) -> Report:
     """Judge a copy of the settled store in which *statements* were executed; `{x}` stands for a record's id."""
     async with copy_of(settled) as dsn:
         connection = await asyncpg.connect(dsn, server_settings=MAY_WRITE)
         try:
             for statement in statements:
                 done = await connection.execute(_filled(statement, settled.ids))
-                assert done == "ALTER TABLE" or done.endswith(" 1"), (statement, done)
+                assert done in DEFINED or done.endswith(" 1"), (statement, done)
         finally:
             await connection.close()
-        return await differences(settled.stage.org.control_url, dsn)
+        known = given or Given(frozen=settled.frozen)
+        return await differences(settled.stage.org.control_url, dsn, given=known)
+
+
+DEFINED = ("ALTER TABLE", "ALTER VIEW", "CREATE VIEW")
 
 
 def _filled(statement: str, ids: Mapping[str, str]) -> str:
@@ -107,7 +137,7 @@ async def test_untouched_store_is_equal(settled: Settled) -> None:
     assert report.is_equal
     assert str(report) == f"store equals org: {report.people} people, {report.companies} companies"
     live = await settled.stage.value(
-        "SELECT count(*) FROM crm.person WHERE merged_into IS NULL AND deleted_at IS NULL"
+        "SELECT count(*) FROM crm.person WHERE crm.resolve_person(id) = id AND deleted_at IS NULL"
     )
     assert report.people == live
 
@@ -190,6 +220,40 @@ CORRUPTIONS = {
         "UPDATE crm.person SET salesforce_id = {lead} WHERE salesforce_id = {converted}",
         "salesforce_id: store",
     ),
+    "a declined row": (
+        "UPDATE crm.person SET fax = '1' WHERE id = [declined]",
+        "is declined, but fax changed",
+    ),
+    "a declined row overwritten": (
+        "UPDATE crm.person SET sync = 'synced' WHERE id = [declined]",
+        "was declined, and follows the org although nobody decided so",
+    ),
+    "a declined row merged": (
+        "UPDATE crm.person SET merged_into = [asked] WHERE id = [refused]",
+        "is declined, but merged_into changed",
+    ),
+    "a pending row written": (
+        "UPDATE crm.person SET sync = 'synced', sync_reason = NULL WHERE id = [asked]",
+        "it must be pending",
+    ),
+    "a question forgotten": (
+        "DELETE FROM sfsync.pending WHERE subject_id = [asked]",
+        "is pending, but not in crm.pending_decision",
+    ),
+    "a question too many": (
+        """INSERT INTO sfsync.pending (subject_id, org, speaker, reason)
+        SELECT id, org, salesforce_id, 'differs' FROM crm.person WHERE id = [contact]""",
+        "crm.pending_decision asks about it, but it is synced",
+    ),
+    "a wrong reason": (
+        "UPDATE sfsync.pending SET reason = 'differs' WHERE subject_id = [asked]",
+        "the reason is differs, but its records were merged",
+    ),
+    "an address side": (
+        """INSERT INTO sfsync.setting VALUES ('default_address_side', 'person')
+        ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value""",
+        "store Address(side='person'",
+    ),
     "a type": (
         "ALTER TABLE crm.company ALTER COLUMN annual_revenue TYPE text",
         "crm.company.annual_revenue: the column is text, it must be numeric",
@@ -204,6 +268,50 @@ async def test_corruption_is_found(settled: Settled, corruption: str) -> None:
     report = await judge(settled, statement)
     assert not report.is_equal
     assert any(said in line for line in report.differences), report.differences
+
+
+HIDDEN_COLUMN = (
+    "ALTER VIEW crm.pending_decision RENAME TO pending_whole",
+    "CREATE VIEW crm.pending_decision AS SELECT * FROM crm.pending_whole WHERE column_name <> 'title'",
+)
+
+
+async def test_column_missing_from_a_question_is_found(settled: Settled) -> None:
+    """Who decides must see all that would change, and nothing else."""
+    report = await judge(settled, *HIDDEN_COLUMN)
+    [line] = report.differences
+    assert line.endswith(": crm.pending_decision does not list title")
+
+
+async def test_row_that_nobody_asked_for_is_found(settled: Settled) -> None:
+    """Under `adopt = "on_request"` a person who was not imported or asked for must not be there."""
+    ids = set(settled.ids.values()) | await _listed(settled)
+    assert (await judge(settled, given=Given(adopted=frozenset(ids)))).is_equal
+    report = await judge(settled, given=Given(adopted=frozenset(ids - {settled.ids["contact"]})))
+    [line] = report.differences
+    assert settled.ids["contact"] in line and "nobody asked for it" in line
+
+
+async def _listed(settled: Settled) -> set[str]:
+    ids: list[str] = await settled.stage.value(
+        "SELECT array(SELECT salesforce_id FROM crm.person_record UNION SELECT salesforce_id FROM crm.company_record)"
+    )
+    return set(ids)
+
+
+async def test_erased_person_who_is_back_is_found(settled: Settled) -> None:
+    """Somebody was promised to be forgotten."""
+    erased = Given(erased=frozenset({settled.ids["contact"]}))
+    gone = (
+        "DELETE FROM crm.person WHERE id = [contact]",
+        "DELETE FROM sfsync.record WHERE id = {contact}",
+    )
+    assert (await judge(settled, *gone, given=erased)).is_equal
+    report = await judge(settled, given=erased)
+    assert [line.split(": ")[1] for line in report.differences] == [
+        f"record {settled.ids['contact']} is listed, but it was erased",
+        "no record of the org accounts for it",
+    ]
 
 
 async def test_verdict_is_the_exit_code(settled: Settled) -> None:
