@@ -183,7 +183,7 @@ async def open_room(
                 subscription,
                 sweeper,
                 refetcher,
-                Requests(work, handlers(work, sweeper, refetcher)),
+                Requests(work, handlers(work, sweeper)),
                 connection,
             )
         finally:

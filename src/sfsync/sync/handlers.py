@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .answering import Answer, Handler, Request
 from .deciding import Deciding
 from .importing import Importing
 from .pull import Pull
 from .purge import Purge
-from .refetch import Refetcher
-from .requests import Answer, Handler, Request
 from .sweep import Sweeper
 from .work import Work
 
 
-def handlers(work: Work, sweeper: Sweeper, refetcher: Refetcher) -> Mapping[str, Handler]:
+def handlers(work: Work, sweeper: Sweeper) -> Mapping[str, Handler]:
     """Return the handler of each kind of request."""
-    _ = refetcher
 
     async def sweep(_request: Request) -> Answer:
         return Answer("swept", {"sweep_id": await sweeper.ask("request")})

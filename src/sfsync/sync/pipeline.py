@@ -84,7 +84,7 @@ class Pipeline:
         )
         subscription, refetcher = Subscription(work), Refetcher(work)
         sweeper = Sweeper(work, on_starved=subscription.restart)
-        requests = Requests(work, handlers(work, sweeper, refetcher))
+        requests = Requests(work, handlers(work, sweeper))
         async with asyncio.TaskGroup() as group:
             group.create_task(writer.run(), name="writer")
             group.create_task(subscription.run(), name="stream")

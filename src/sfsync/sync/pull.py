@@ -264,6 +264,7 @@ class Pull:
             rest = Rest(self._work.connection, tries=1)
             return [await read_records(rest, self._work.mapping.plans[entity], ids)]
         except QueryError as error:
+            await self._work.look_again_after(error)
             if error.code not in _ABOUT_AN_ID or len(ids) == 1:
                 work.refused |= dict.fromkeys(ids, error)
                 return []
