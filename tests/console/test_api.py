@@ -16,7 +16,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from sfsync.console.routes import ROUTES
-from sfsync.store.apply import Batch
 from sfsync.store.people import open_reader
 from tests.console.caller import TOKEN, Caller, calling
 from tests.fault_proxy import StartProxy
@@ -37,6 +36,7 @@ from tests.store.harness import (
     tombstone,
 )
 from tests.sync.room import furnished
+from tests.sync.test_sweep import advance, lose
 
 CANARY = "c4n4ry"
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -187,25 +187,24 @@ async def test_provenance_names_who_wrote_each_column(scene: Scene) -> None:
     assert told["dirty"] == told["dead_letters"] == told["decisions"] == []
 
 
-async def test_provenance_names_the_sweep_and_its_certificate(scene: Scene) -> None:
-    """A repaired value leads to the reading that proved it."""
-    store = scene.store
-    repair = read(LEAD2, 30, begun=300, LastName="Evelyn", Company="Mallory")
-    await store.applier.apply(Batch([repair], "sweep", at(300), source="sweep-7"))
-    await store.connection.execute(
-        "INSERT INTO sfsync.sweep (org, sweep_id, entity, reason, window_from_ms, window_to_ms, records_read, equal,"
-        " drift, ahead, deferred, api_calls, duration_ms, equal_as_of_ms)"
-        " SELECT id, 'sweep-7', 'Lead', 'interval', 1, 2, 1, 0, '{\"stale\": 1}', 0, 0, 1, 5, $1 FROM sfsync.org",
-        at(300),
-    )
-    told = await scene.api.get(f"/v1/people/{scene.eve}/provenance")
-    [written] = [one["written"] for one in told["columns"] if one["name"] == "last_name"]
-    assert (written["origin"], written["source"]) == ("sweep", "sweep-7")
-    page = await scene.api.get("/v1/certificates?entity=Lead&limit=1")
-    assert written["certificate"]["id"] == page["certificates"][0]["id"]
+async def test_certificates_go_back_from_the_newest(scene: Scene) -> None:
+    """Of all entities or of one."""
+    for entity in ("Lead", "Account", "Lead"):
+        await scene.store.connection.execute(
+            "INSERT INTO sfsync.sweep (org, sweep_id, entity, reason, window_from_ms, window_to_ms, records_read,"
+            " equal, drift, ahead, deferred, api_calls, duration_ms, equal_as_of_ms)"
+            " SELECT id, 'sweep', $1, 'interval', 1, 2, 1, 0, '{\"stale\": 1}', 0, 0, 1, 5, $2 FROM sfsync.org",
+            entity,
+            at(300),
+        )
+    page = await scene.api.get("/v1/certificates?limit=2")
+    assert [one["entity"] for one in page["certificates"]] == ["Lead", "Account"]
     assert page["certificates"][0]["drift"] == {"stale": 1}
-    assert (await scene.api.get(page["next"]))["certificates"] == []
-    assert (await scene.api.get("/v1/certificates?entity=Account"))["certificates"] == []
+    [oldest] = (await scene.api.get(page["next"]))["certificates"]
+    assert oldest["entity"] == "Lead"
+    assert (await scene.api.get("/v1/certificates?entity=Account"))["certificates"] == page["certificates"][
+        1:
+    ]
 
 
 async def test_provenance_says_what_is_not_kept(scene: Scene) -> None:
@@ -492,6 +491,32 @@ async def test_pull_and_decisions_are_done_by_the_daemon(pg_dsn: str) -> None:
                 ("sync", "holder of the API token", "http"),
                 ("decline", "Grace", "http"),
             ]
+
+
+async def test_provenance_names_the_sweep_and_its_certificate(pg_dsn: str) -> None:
+    """A repaired value leads to the reading that proved it."""
+    async with furnished(pg_dsn) as room, calling(pg_dsn) as api:
+        lead = await room.create("Lead", LastName="Before", Company="Drift")
+        await room.backfill()
+        # Beyond the fuzz that whole seconds leave, before and after the change that no event tells.
+        await advance(room, 600)
+        await lose(room, lead, LastName="After")
+        await advance(room, 600)
+        async with room.doing():
+            await room.sweeper.sweep("test")
+        sweep_id = (await room.certificate("Lead"))["sweep_id"]
+        told = await api.get(f"/v1/people/{lead}/provenance")
+        columns = {one["name"]: one for one in told["columns"]}
+        written = columns["last_name"]["written"]
+        assert columns["last_name"]["value"] == "After"
+        assert (written["origin"], written["source"]) == ("sweep", sweep_id)
+        [certificate] = [
+            one
+            for one in (await api.get("/v1/certificates?entity=Lead"))["certificates"]
+            if one["sweep_id"] == sweep_id
+        ]
+        assert written["certificate"]["id"] == certificate["id"]
+        assert columns["status"]["written"]["origin"] == "backfill"
 
 
 # The document ----------------------------------------------------------------------------------------

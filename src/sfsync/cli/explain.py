@@ -137,7 +137,7 @@ def _written(written: Told | None, now: datetime) -> str:
     if written["certificate"]:
         what += f" (certificate {written['certificate']['id']}, equal as of {written['certificate']['equal_as_of']})"
     if written["commit"]:
-        what += f", committed {written['commit']}"
+        what += f" of {written['commit']}"
     what += f", written {age(written['at'], now)} ago"
     return what if written["is_named"] else f"{what}; which columns it wrote was not kept then"
 

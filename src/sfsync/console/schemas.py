@@ -174,7 +174,12 @@ SCHEMAS: Mapping[str, Schema] = {
             },
             "source": nullable({**TEXT, "description": "the stream position, the sweep or the request"}),
             "record_id": nullable({**RECORD_ID, "description": "the record that spoke"}),
-            "commit": nullable({**INSTANT, "description": "Salesforce's instant of what was heard"}),
+            "commit": nullable(
+                {
+                    **INSTANT,
+                    "description": "Salesforce's instant of what was heard: of the commit, or the stamp of what was read",
+                }
+            ),
             "columns": nullable(
                 {
                     **listed(TEXT),

@@ -29,7 +29,7 @@ from .people import (
 from .report import plain
 
 _OWN = {
-    "person": ("salesforce_id", "source", "company_id", "deleted_at", "sync"),
+    "person": ("salesforce_id", "source", "company_id", "deleted_at"),
     "company": ("salesforce_id", "deleted_at"),
 }
 """Columns of sfsync's own whose last change is told as well."""
@@ -118,28 +118,23 @@ def _why_company(company_id: int | None, group: Group | None, members: Sequence[
 async def _columns(reader: Reader, found: Found, row: Told, group: Group | None) -> list[Told]:
     """Tell of each column its value, the field it comes from, and the change that wrote it last."""
     mapped = await load_mapped(reader, found.kind)
-    written = await _changes(reader, found, [*_OWN[found.kind], *mapped])
-    columns = [
-        {
-            "name": name,
-            "value": row[name],
-            "source": None,
-            "suspended_since": None,
-            "written": written.get(name),
-        }
-        for name in _OWN[found.kind]
-    ]
-    for name, said in mapped.items():
-        columns.append(
-            {
-                "name": name,
-                "value": row["columns"].get(name),
-                "source": _source(said, group),
-                "suspended_since": said["suspended_since"],
-                "written": written.get(name),
-            }
-        )
+    own, told = _OWN[found.kind], row["columns"]
+    written = await _changes(reader, found, [*own, *told])
+    columns = [_column(name, row[name], None, written) for name in own]
+    for name, value in told.items():
+        column = _column(name, value, _source(mapped[name], group), written)
+        columns.append(column | {"suspended_since": mapped[name]["suspended_since"]})
     return columns
+
+
+def _column(name: str, value: object, source: Told | None, written: Mapping[str, Told]) -> Told:
+    return {
+        "name": name,
+        "value": value,
+        "source": source,
+        "suspended_since": None,
+        "written": written.get(name),
+    }
 
 
 def _source(said: Told, group: Group | None) -> Told | None:

@@ -27,7 +27,7 @@ from ..errors import QueryError, SalesforceError, UnavailableError
 from ..log import describe_error
 from ..salesforce.rest import Page
 from ..salesforce.soql import Keyset
-from ..store.apply import Batch, Outcome, Progress
+from ..store.batch import Batch, Outcome
 from ..store.columns import note_projected, owes_projection
 from ..store.readings import (
     Certificate,
@@ -277,7 +277,7 @@ class Sweeper:
             findings.read += len(page.records)
             if page.done:
                 break
-            outcome = await self._apply(page, reading.entity, None)
+            outcome = await self._apply(page, reading.entity, run)
             findings.add(outcome, drift_before_ms=drift_before_ms)
             page = await self._fetch_after(page, reading.entity, since_ms)
         await self._apply_last(
@@ -298,11 +298,11 @@ class Sweeper:
             raise UnavailableError(f"the pages of {entity} do not advance", code="PAGING")
         return following
 
-    async def _apply(self, page: Page, entity: Entity, progress: Progress | None) -> Outcome:
+    async def _apply(self, page: Page, entity: Entity, run: _Run) -> Outcome:
         commands, letters = read_commands(page, self._work.mapping.plans[entity])
         self._met_unreadable |= bool(letters)
         return await self._work.writer.submit(
-            Batch(commands, "sweep", page.read_to_ms, progress=progress, dead_letters=letters)
+            Batch(commands, "sweep", page.read_to_ms, dead_letters=letters, source=run.sweep_id)
         )
 
     async def _apply_last(
@@ -313,7 +313,7 @@ class Sweeper:
         The certificate counts the last page too, so it follows in a transaction of its own; a crash between
         the two sweeps the same window again.
         """
-        outcome = await self._apply(page, reading.entity, None)
+        outcome = await self._apply(page, reading.entity, run)
         findings.add(outcome, drift_before_ms=window.drift_before_ms)
         certificate = _certificate(reading, run, window, findings)
         progress = sweep_end(

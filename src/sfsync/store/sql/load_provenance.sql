@@ -3,7 +3,7 @@
 -- of the time before that was kept. One row per column whose change is kept:
 -- column_name, seq, at, action, origin, source, record_id, commit_ms, is_named.
 SELECT
-    k.name AS column_name, c.seq, c.at, c.action, c.origin, c.source, c.record_id, c.commit_ms,
+    k.name AS column_name, c.seq, c.at, c.action, c.origin, NULLIF(c.source, '') AS source, c.record_id, c.commit_ms,
     c.columns IS NOT NULL OR c.action <> 'changed' AS is_named
 FROM unnest($3::text[]) AS k (name)
 CROSS JOIN LATERAL (
