@@ -161,6 +161,30 @@ async def test_steps_may_name_and_use_each_others_records(site: Site) -> None:
     assert sorted(change.entity for change in commit.changes) == ["Account", "Contact", "Lead"]
 
 
+async def test_a_conversion_goes_into_what_exists_and_to_whom_is_told(site: Site) -> None:
+    """Whoever converts chooses the account, the contact and the owner; what is made anew belongs to the owner."""
+    *_, owner = await site.soql("SELECT Id FROM User ORDER BY Id")
+    lead = {"op": "create", "entity": "Lead", "fields": {"LastName": "L", "Company": "C"}}
+    contact = {"op": "create", "entity": "Contact", "fields": {"LastName": "K", "AccountId": "$a"}, "as": "k"}
+    ids = await site.transact(
+        ACCOUNT,
+        contact,
+        {**lead, "as": "l"},
+        {**lead, "as": "m"},
+        {"op": "convert", "lead": "$l", "contact": "$k", "opportunity": False, "as": "into"},
+        {"op": "convert", "lead": "$m", "account": "$a", "owner": owner["Id"], "as": "made"},
+    )
+    assert ids["into"] == ids["k"]
+    rows = await site.soql("SELECT OwnerId, AccountId FROM Contact ORDER BY Id")
+    assert [row["OwnerId"] == owner["Id"] for row in rows] == [False, True]
+    assert {row["AccountId"] for row in rows} == {ids["a"]}
+    rows = await site.soql("SELECT ConvertedContactId, ConvertedAccountId FROM Lead ORDER BY Id")
+    assert [(r["ConvertedContactId"], r["ConvertedAccountId"]) for r in rows] == [
+        (ids["k"], ids["a"]),
+        (ids["made"], ids["a"]),
+    ]
+
+
 async def test_a_long_transaction_stays_unseen_until_its_time_is_over(site: Site) -> None:
     """duration_s is org time: moving the clock ends it; its stamps are of the beginning."""
     before = site.org.clock.now()
@@ -252,6 +276,13 @@ async def test_life_does_everything_and_stays_consistent(site: Site) -> None:
     assert (await site.control("GET", "life"))["running"] is False
     records = (await site.control("GET", "state"))["records"]
     by_id = {record["id"]: record for record in records}
+    converted = [record for record in records if record["fields"].get("IsConverted")]
+    contacts = [record["fields"]["ConvertedContactId"] for record in converted]
+    assert any(record["deleted"] for record in converted)
+    assert any(
+        by_id[contact]["fields"]["CreatedDate"] < by_id[lead["id"]]["fields"]["CreatedDate"]
+        for contact, lead in zip(contacts, converted, strict=True)
+    )
     for record in records:
         account = record["fields"].get("AccountId")
         if record["entity"] == "Contact" and account and not record["deleted"]:

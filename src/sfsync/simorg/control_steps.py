@@ -85,7 +85,7 @@ class Steps:
         return {"id": winner}
 
     def _convert(self, step: Input) -> dict[str, str | None]:
-        step.only("op", "lead", "account", "contact", "status", "opportunity", "as")
+        step.only("op", "lead", "account", "contact", "owner", "status", "opportunity", "as")
         opportunity = step.optional("opportunity", "true or false")
         conversion = Conversion(
             self._id(step, "lead"),
@@ -93,6 +93,7 @@ class Steps:
             self._id(step, "contact") if step.members.get("contact") else None,
             step.optional("status", "a string") or CONVERTED_STATUS,
             opportunity=opportunity is not False,
+            owner_id=self._id(step, "owner") if step.members.get("owner") else None,
         )
         made = convert(self._org.world, self._tx, conversion)
         self._name(step, "as", made.contact_id)

@@ -22,13 +22,17 @@ _COMPANY_FIELDS = ("Phone", "Fax", "Website", "Industry", "AnnualRevenue", "Numb
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What to convert, and into what; a missing account or contact is made."""
+    """What to convert, and into what; a missing account or contact is made, and belongs to *owner_id*.
+
+    Without an owner it belongs to the lead's, or to whoever converts when that is a queue.
+    """
 
     lead_id: str
     account_id: str | None = None
     contact_id: str | None = None
     status: str = CONVERTED_STATUS
     opportunity: bool = True
+    owner_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ def convert(world: World, tx: Transaction, conversion: Conversion) -> Converted:
             "StageName": "Prospecting",
             "CloseDate": today + timedelta(days=90),
         }
+        if conversion.owner_id is not None:
+            opportunity["OwnerId"] = conversion.owner_id
         opportunity_id = tx.create("Opportunity", opportunity)
     marks = {
         "Status": conversion.status,
@@ -88,7 +94,7 @@ def _account(tx: Transaction, lead: dict[str, Any], conversion: Conversion) -> s
     values |= {
         "Name": lead.get("Company"),
         "AccountSource": lead.get("LeadSource"),
-        "OwnerId": _owner(tx, lead),
+        "OwnerId": _owner(tx, lead, conversion),
     }
     return _create(tx, "Account", values)
 
@@ -97,7 +103,9 @@ def _contact(tx: Transaction, lead: dict[str, Any], account_id: str, conversion:
     values = {name: lead.get(name) for name in (*_PERSON_FIELDS, *_PERSON_OPTIONS)}
     values |= {f"Mailing{name}": lead.get(name) for name in _ADDRESS}
     if conversion.contact_id is None:
-        return _create(tx, "Contact", values | {"AccountId": account_id, "OwnerId": _owner(tx, lead)})
+        return _create(
+            tx, "Contact", values | {"AccountId": account_id, "OwnerId": _owner(tx, lead, conversion)}
+        )
     contact = tx.read_live(conversion.contact_id)
     blanks = {
         name: value for name, value in values.items() if value is not None and contact.get(name) is None
@@ -107,8 +115,8 @@ def _contact(tx: Transaction, lead: dict[str, Any], account_id: str, conversion:
     return conversion.contact_id
 
 
-def _owner(tx: Transaction, lead: dict[str, Any]) -> str:
-    owner = str(lead.get("OwnerId", ""))
+def _owner(tx: Transaction, lead: dict[str, Any], conversion: Conversion) -> str:
+    owner = conversion.owner_id or str(lead.get("OwnerId", ""))
     return owner if owner.startswith("005") else tx.user_id
 
 

@@ -77,6 +77,7 @@ class Life:
         # Ids once seen live or deleted, by entity; checked when drawn, so that no step scans the org.
         self._known = {entity: self._ids(entity) for entity in ("Lead", "Contact", "Account")}
         self._binned: list[str] = []
+        self._converted: list[str] = []
         self._owners = owners(org.world)
         self.done: Counter[str] = Counter()
         self.failure: str | None = None
@@ -195,9 +196,15 @@ class Life:
         lead = self._draw("Lead")
         if lead is None:
             return False
-        account = self._draw("Account") if self._rng.random() < 0.3 else None
-        conversion = Conversion(lead, account, opportunity=self._rng.random() < 0.7)
+        contact = self._draw("Contact") if self._rng.random() < 0.2 else None
+        if contact is not None and tx.read_live(contact).get("AccountId") is None:
+            contact = None
+        account = self._draw("Account") if contact is None and self._rng.random() < 0.3 else None
+        conversion = Conversion(lead, account, contact, opportunity=self._rng.random() < 0.7)
         made = convert(self._org.world, tx, conversion)
+        self._converted.append(lead)
+        if contact is not None:
+            return True
         self._known["Contact"].append(made.contact_id)
         if account is None:
             self._known["Account"].append(made.account_id)
@@ -217,6 +224,9 @@ class Life:
     def _delete(self, tx: Transaction) -> bool:
         entity = self._rng.choices(("Lead", "Contact", "Account"), (5, 4, 1))[0]
         record_id = self._draw(entity)
+        if entity == "Lead" and self._converted and self._rng.random() < 0.3:
+            # Converted leads are cleaned away: nothing else happens to them.
+            record_id = self._converted.pop(self._rng.randrange(len(self._converted)))
         if record_id is None:
             return False
         tx.delete(record_id)
