@@ -23,6 +23,7 @@ import aiohttp
 
 PATIENCE_S = 120.0
 LOOK_S = 0.05
+COMPLETED = "sweep.entity.completed"
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -89,6 +90,16 @@ async def running_daemon(
     org: Mapping[str, str], dsn: str, directory: Path, **settings: object
 ) -> AsyncIterator[Daemon]:
     """Run `sfsync run` until the block ends; the block begins when its first sweep is done."""
+    async with starting_daemon(org, dsn, directory, **settings) as daemon:
+        await daemon.until(COMPLETED, wanted=3)
+        yield daemon
+
+
+@asynccontextmanager
+async def starting_daemon(
+    org: Mapping[str, str], dsn: str, directory: Path, **settings: object
+) -> AsyncIterator[Daemon]:
+    """Run `sfsync run` until the block ends; the block begins at once."""
     log = directory / "daemon.log"
     environ = {name: text for name, text in os.environ.items() if not name.startswith("SFSYNC_")} | {
         "SFSYNC_SALESFORCE__LOGIN_URL": org["url"],
@@ -105,9 +116,7 @@ async def running_daemon(
             sys.executable, "-m", "sfsync", "run", cwd=directory, env=environ, stderr=stderr
         )
     try:
-        daemon = Daemon(process.pid, log)
-        await daemon.until("sweep.entity.completed", wanted=3)
-        yield daemon
+        yield Daemon(process.pid, log)
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)

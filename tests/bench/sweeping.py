@@ -12,12 +12,11 @@ from collections.abc import AsyncIterator
 from tests.bench.figures import Figure
 from tests.bench.recorder import recording
 from tests.bench.settings import Bench
-from tests.bench.site import Daemon, running_daemon
+from tests.bench.site import COMPLETED, Daemon, running_daemon
 from tests.simorg.site import org_process
 
 RECORDS, QUICK_RECORDS = 100_000, 10_000
 SWEEPS = 3
-COMPLETED = "sweep.entity.completed"
 ENTITIES = 3
 
 

@@ -93,7 +93,7 @@ BEGIN
                 format('not served within %s s; %s', timeout_s, sfsync.describe_leader())), NULL::timestamptz;
             EXIT;
         END IF;
-        PERFORM pg_sleep(0.02);
+        PERFORM pg_sleep(0.01);
     END LOOP;
 END
 $$;
