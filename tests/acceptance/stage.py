@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from tests.oracle import Report, wait_until_equal
+from tests.oracle import NOTHING_GIVEN, Given, Report, wait_until_equal
 from tests.simorg.site import org_process
 
 PATIENCE_S = 30.0
@@ -287,9 +287,9 @@ class Stage:
         self._daemons.append(started)
         return started
 
-    async def must_be_equal(self, within_s: float = PATIENCE_S) -> Report:
+    async def must_be_equal(self, within_s: float = PATIENCE_S, given: Given = NOTHING_GIVEN) -> Report:
         """Wait until the store is what the oracle says; fail with the differences."""
-        report = await wait_until_equal(self.org.control_url, self.dsn, within_s)
+        report = await wait_until_equal(self.org.control_url, self.dsn, within_s, given=given)
         assert report.is_equal, f"{report}\n{self._daemons[-1].log.tail() if self._daemons else ''}"
         return report
 

@@ -1,19 +1,28 @@
-"""Histories that nobody thought of: an org's life, faults and kills drawn from a seed, and the store judged at the end.
+"""Histories that nobody thought of: an org's life, decisions, faults and kills drawn from a seed, then a judgement.
 
 Why: each mode hides what another shows, so there are three: the stream alone with nothing lost, sweeps with events
-lost, and both. CI plays a seed of each; `SFSYNC_HISTORIES=100:200` plays that range of seeds instead.
+lost, and both. In all of them an application writes letters to everybody it sees, and declines some. CI plays a seed of each; `SFSYNC_HISTORIES=100:200` plays that range of seeds instead.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 
-from tests.acceptance.stage import STREAM_ONLY, SimOrg, Stage, open_stage
+from tests.acceptance.stage import PATIENCE_S, STREAM_ONLY, SimOrg, Stage, open_stage
+from tests.application import Application
+from tests.oracle import Given
+from tests.simorg.site import eventually
 
 MODES = ("stream", "sweep", "both")
 MIX = {"create": 15, "update": 20, "reparent": 12, "convert": 12, "merge": 15, "delete": 14, "undelete": 12}
@@ -24,6 +33,58 @@ SPOILT = ("no_header", "null_payload", "no_record_ids", "bad_record_id", "unknow
 def seeds() -> range:
     first, _, end = os.environ.get("SFSYNC_HISTORIES", "12:15").partition(":")
     return range(int(first), int(end))
+
+
+class Office:
+    """The application: it writes letters, and decides whom it wants to follow; `given` is how declined rows were."""
+
+    def __init__(self, connection: asyncpg.Connection, draw: random.Random) -> None:
+        self._connection = connection
+        self._draw = draw
+        self._frozen: dict[int, Mapping[str, Any]] = {}
+        self.letters = Application(connection)
+
+    @property
+    def given(self) -> Given:
+        return Given(frozen=self._frozen)
+
+    async def decline(self, count: int) -> None:
+        """Write to everybody, and decline some; each decision is taken together with a copy of the row."""
+        await self.letters.write_letters()
+        people = await self._connection.fetch("SELECT id FROM crm.active_person ORDER BY id")
+        for person in self._draw.sample(people, min(count, len(people))):
+            async with self._connection.transaction():
+                await self._connection.execute("SELECT crm.decide($1, 'decline')", person["id"])
+                rows = await self._connection.fetch(_DECLINED, person["id"])
+            for row in rows:
+                self._frozen.setdefault(row["id"], json.loads(row["row"]))
+
+    async def want(self, share: float) -> None:
+        """Decide anew, at rest: some of those who are declined or pending shall follow after all."""
+        waiting = await self._connection.fetch(
+            "SELECT id FROM crm.person WHERE sync <> 'synced' AND crm.resolve_person(id) = id ORDER BY id"
+        )
+        for person in waiting:
+            if self._draw.random() >= share:
+                continue
+            rows = await self._connection.fetch(_ROWS_OF, person["id"])
+            request = await self._connection.fetchval("SELECT crm.decide($1, 'sync')", person["id"])
+            await eventually(partial(self._is_done, request), PATIENCE_S)
+            for row in rows:
+                self._frozen.pop(row["id"], None)
+
+    async def _is_done(self, request: int) -> bool:
+        done: bool = await self._connection.fetchval(
+            "SELECT done_at IS NOT NULL FROM sfsync.request WHERE id = $1", request
+        )
+        return done
+
+
+_ROWS_OF = "SELECT id FROM crm.person WHERE crm.resolve_person(id) = $1"
+_DECLINED = """
+SELECT p.id, to_jsonb(p)::text AS row FROM crm.person AS p
+WHERE p.sync = 'declined' AND crm.resolve_person(p.id) = crm.resolve_person($1)
+"""
 
 
 @dataclass(frozen=True)
@@ -71,19 +132,38 @@ class History:
             merge_share=draw.choice([0, 0.5, 1]),
             cleared_compound=draw.choice(["bare", "dotted"]),
         )
-        daemon = stage.daemon(settings)
-        for episode in range(draw.choice([1, 2])):
-            self.plant(stage.org, draw)
-            stage.org.live(draw.choice([40, 90]), rate=30, seed=self.seed * 10 + episode, **MIX)
-            if draw.random() < 0.7:
-                daemon.kill()
-                if draw.random() < 0.3:
-                    stage.org.plant("expire_replay")
-                daemon = stage.daemon(settings)
-        stage.org.heal()
-        daemon.wait_for("stream.subscription.opened")
-        report = await stage.must_be_equal()
-        assert report.people > 0
+        daemon = stage.daemon(settings).wait_ready()
+        async with connected(stage.dsn) as connection:
+            office = Office(connection, draw)
+            await office.letters.install()
+            for episode in range(draw.choice([1, 2])):
+                self.plant(stage.org, draw)
+                for half in range(2):
+                    seed = self.seed * 20 + episode * 2 + half
+                    stage.org.live(draw.choice([20, 45]), rate=30, seed=seed, **MIX)
+                    await office.decline(draw.choice([0, 2, 6]))
+                if draw.random() < 0.7:
+                    daemon.kill()
+                    if draw.random() < 0.3:
+                        stage.org.plant("expire_replay")
+                    daemon = stage.daemon(settings)
+            stage.org.heal()
+            daemon.wait_for("stream.subscription.opened")
+            report = await stage.must_be_equal(given=office.given)
+            assert report.people > 0
+            await office.want(draw.choice([0.5, 1]))
+            await stage.must_be_equal(given=office.given)
+            assert await office.letters.lost_letters() == []
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect as an application does."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("seed", seeds())

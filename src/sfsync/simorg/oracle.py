@@ -38,7 +38,7 @@ from sfsync.simorg.oracle_consent import (
 from sfsync.simorg.oracle_rules import Expected, Group, expect, group_records
 from sfsync.simorg.oracle_state import OrgRecord, Row, Side, freeze, load_org, load_store
 
-__all__ = ["Given", "Report", "differences", "freeze", "wait_until_equal"]
+__all__ = ["NOTHING_GIVEN", "Given", "Report", "differences", "freeze", "wait_until_equal"]
 
 POLL_S = 0.3
 NOTHING_GIVEN = Given()
