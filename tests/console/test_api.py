@@ -16,6 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sfsync.console.routes import ROUTES
+from sfsync.core.ids import record_id
 from sfsync.store.people import open_reader
 from tests.console.caller import TOKEN, Caller, calling
 from tests.fault_proxy import StartProxy
@@ -35,6 +36,7 @@ from tests.store.harness import (
     read,
     tombstone,
 )
+from tests.store.test_consent import imported
 from tests.sync.room import furnished
 from tests.sync.test_sweep import advance, lose
 
@@ -115,6 +117,9 @@ async def test_filters_choose_people(scene: Scene) -> None:
     api = scene.api
     assert ids(await api.get(f"/v1/people?company_id={scene.company}")) == [scene.ada]
     assert ids(await api.get(f"/v1/people?salesforce_id={LEAD[:15]}")) == [scene.ada]
+    assert ids(await api.get(f"/v1/people?salesforce_id={ACCOUNT}")) == []
+    assert ids(await api.get("/v1/people?salesforce_id=0035i00000Nobdy")) == []
+    assert ids(await api.get(f"/v1/people?company_id={scene.ada}")) == []
     assert ids(await api.get("/v1/people?sync=synced")) == sorted([scene.ada, scene.eve])
     assert ids(await api.get("/v1/people?sync=declined")) == []
     later = quote((datetime.now(UTC) + timedelta(hours=1)).isoformat())
@@ -460,6 +465,29 @@ async def test_decision_that_nobody_serves_yet_is_a_request_to_come_back_to(scen
     assert (told["kind"], told["outcome"]) == ("decide", None)
     decision = {"person_id": scene.ada, "choice": "decline", "via": "http", "by": "Grace"}
     assert json.loads(told["argument"]) == decision
+
+
+async def test_questions_are_put_column_by_column(scene: Scene) -> None:
+    """What is stored, what Salesforce says, and since when: enough to decide on."""
+    api, store = scene.api, scene.store
+    assert await api.get("/v1/pending") == {"pending": [], "next": None}
+    unread = await imported(store, record_id("0035i00000Imp01"), last_name="Turing")
+    known = await imported(store, record_id("0035i00000Imp02"), last_name="Hoper")
+    await store.apply(image(record_id("0035i00000Imp02"), 400, LastName="Hopper"))
+    first = await api.get("/v1/pending?limit=1")
+    second = await api.get(first["next"])
+    assert [(one["person_id"], one["reason"], one["columns"]) for one in first["pending"]] == [
+        (unread, "unread", [])
+    ]
+    [question] = second["pending"]
+    assert (question["person_id"], question["reason"]) == (known, "differs")
+    assert question["columns"] == [
+        {"column_name": "last_name", "stored_value": "Hoper", "salesforce_value": "Hopper"}
+    ]
+    person = await api.get(f"/v1/people/{known}")
+    assert (person["sync"], person["sync_reason"], person["pending"]) == ("pending", "differs", question)
+    assert (await api.get(f"/v1/people/{known}/provenance"))["pending"] == question
+    assert ids(await api.get("/v1/people?sync=pending")) == sorted([unread, known])
 
 
 async def test_decision_on_nobody_asks_nothing(scene: Scene) -> None:

@@ -41,6 +41,7 @@ from .problems import Fault, Problem
 from .source import Source
 
 _LIMIT = 100
+_NOBODY = 0
 
 
 async def people(source: Source, call: Call) -> Reply:
@@ -60,22 +61,28 @@ async def companies(source: Source, call: Call) -> Reply:
 
 
 async def _filter(reader: Reader, call: Call, kind: Kind) -> Filter | None:
-    """Read the filters; None when they can fit nobody."""
-    query, wanted = call.query, None
-    if (text := query.get("salesforce_id")) is not None:
-        found = await find(reader, _record(text))
-        if found is None or found.kind != kind:
-            return None
-        wanted = found.id
+    """Read the filters, following ids to whom they mean today; None when they can fit nobody."""
+    query = call.query
+    wanted = (
+        await _wanted(reader, kind, _record(query["salesforce_id"])) if "salesforce_id" in query else None
+    )
+    company_id = await _wanted(reader, "company", query["company_id"]) if "company_id" in query else None
+    if _NOBODY in (wanted, company_id):
+        return None
     include = query.get("include", ())
     return Filter(
         sync=query.get("sync"),
-        company_id=query.get("company_id"),
+        company_id=company_id,
         id=wanted,
         written_since=query.get("updated_since"),
         with_deleted="deleted" in include,
         with_merged="merged" in include,
     )
+
+
+async def _wanted(reader: Reader, kind: Kind, reference: Reference) -> int:
+    found = await find(reader, reference)
+    return found.id if found is not None and found.kind == kind else _NOBODY
 
 
 async def person(source: Source, call: Call) -> Reply:
