@@ -204,6 +204,52 @@ def _decode(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _mapping(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    suggest = actions.add_parser("suggest", help="write a commented mapping from what the org describes")
+    suggest.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="a mapping whose columns come first (default: the one in use)",
+    )
+    suggest.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to this file")
+    suggest.add_argument("--force", action="store_true", help="replace the file if it is there")
+    lint = actions.add_parser("lint", help="check a mapping, against the org as well when it can be asked")
+    lint.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="the mapping (default: the one in use)"
+    )
+    _with_json(lint)
+    plan = actions.add_parser("plan", help="tell what a changed mapping would do before it does it")
+    plan.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="the mapping (default: the configured one)"
+    )
+    plan.add_argument("--apply", action="store_true", help="have the daemon reload the configured mapping")
+    plan.add_argument(
+        "--take-over",
+        action="append",
+        default=[],
+        metavar="TABLE.COLUMN",
+        help="let sfsync write a column that the application made, like person.nickname; may be repeated",
+    )
+    plan.add_argument(
+        "--no-sample", action="store_true", help="do not read a sample of records for a preview"
+    )
+    plan.add_argument(
+        "--timeout-s",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="longest wait for the daemon's answer (default: 300)",
+    )
+    _with_json(plan)
+    for action in (suggest, lint, plan):
+        action.add_argument(
+            "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="the TOML file to read"
+        )
+
+
 COMMANDS: Mapping[str, Command] = {
     "run": Command(
         "sfsync.cli.run:run",
@@ -233,6 +279,13 @@ signals:
         "tell why a person or company is as it is: who speaks, what wrote each column",
         examples="examples:\n  sfsync explain 4711\n  sfsync explain 0035i00000DemoEAC --json | jq .columns\n",
         add_arguments=_explain,
+    ),
+    "mapping": Command(
+        "sfsync.cli.mapping:run",
+        "suggest a mapping, check one, tell what a changed one would do",
+        examples="examples:\n  sfsync mapping suggest -o mapping.toml\n  sfsync mapping lint mapping.toml\n"
+        "  sfsync mapping plan\n  sfsync mapping plan --apply\n",
+        add_arguments=_mapping,
     ),
     "reconcile": Command(
         "sfsync.cli.reconcile:run",

@@ -324,7 +324,7 @@ def _bind_source(
     if described is None:
         return False
     qualified = f"{entity.value}.{name}"
-    fault = _source_fault(entity, name, described)
+    fault = source_fault(entity, name, described)
     if fault and was_there:
         return False
     if name not in described and mapped.optional:
@@ -342,7 +342,8 @@ def _bind_source(
     return True
 
 
-def _source_fault(entity: Entity, name: str, described: _DESCRIBE) -> str | None:
+def source_fault(entity: Entity, name: str, described: _DESCRIBE) -> str | None:
+    """Say why a field cannot feed a column, given the fields that describe lists; None when it can."""
     if name in READ_ONLY:
         return "is kept by sfsync itself (salesforce_id, deleted_at, merged_into, synced_at) and cannot be mapped"
     if name not in described:
@@ -384,6 +385,13 @@ def _is_announced(described: Mapping[str, Any]) -> bool:
 def _is_set_by_people(described: Mapping[str, Any]) -> bool:
     """Tell whether anybody could write the field; a describe that does not say leaves it open."""
     return bool(described.get("createable", True) or described.get("updateable", True))
+
+
+def announcement(described: Mapping[str, Any]) -> str:
+    """Say in a word whether events tell of changes of a field."""
+    if described.get("calculated"):
+        return "calculated, not announced"
+    return "announced" if _is_announced(described) else "not announced"
 
 
 def _doubts(described: Mapping[str, Any], *, announced: bool) -> Iterator[str]:

@@ -45,13 +45,13 @@ ADDRESS_PARTS = [
     "latitude",
     "longitude",
 ]
-_SIDES: Mapping[Table, Mapping[str, Entity]] = {
+SIDES: Mapping[Table, Mapping[str, Entity]] = {
     "person": {"contact": Entity.CONTACT, "lead": Entity.LEAD},
     "company": {"account": Entity.ACCOUNT},
 }
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _FIELD = re.compile(r"[A-Za-z]\w{0,254}", re.ASCII)
-_OURS = frozenset(
+OWN_COLUMNS = frozenset(
     [
         "id",
         "org",
@@ -94,9 +94,9 @@ class MappingFile:
 
 def parse_mapping(document: Mapping[str, object]) -> MappingFile:
     """Read a mapping from its parsed TOML; raises `ConfigError` listing every fault."""
-    faults = [f"[{name}]: only [person] and [company] are known" for name in document if name not in _SIDES]
+    faults = [f"[{name}]: only [person] and [company] are known" for name in document if name not in SIDES]
     columns: list[MappedColumn] = []
-    for table in _SIDES:
+    for table in SIDES:
         section = document.get(table, {})
         if isinstance(section, Mapping):
             _read_section(table, section, columns, faults)
@@ -144,7 +144,7 @@ def _entries(table: Table, section: Mapping[str, object]) -> Iterator[tuple[str,
 
 
 def _name_problems(name: str, role: Role) -> Iterator[str]:
-    if name in _OURS:
+    if name in OWN_COLUMNS:
         yield "this column name is sfsync's own; choose another"
     elif role == "address" and name not in ADDRESS_PARTS:
         yield f"no part of an address; the parts are {', '.join(ADDRESS_PARTS)}"
@@ -158,7 +158,7 @@ def _read_column(table: Table, name: str, entry: object, role: Role) -> tuple[Ma
     if not isinstance(entry, Mapping):
         wanted = '"Field"' if table == "company" else '{ contact = "Field", lead = "Field" }'
         return None, [f"{wanted} is expected"]
-    sides = _SIDES[table]
+    sides = SIDES[table]
     problems = _option_problems(table, entry, role)
     sources = {sides[key]: field for key, field in entry.items() if key in sides and isinstance(field, str)}
     problems += [f"{field!r} is no field name" for field in sources.values() if not _FIELD.fullmatch(field)]
@@ -170,7 +170,7 @@ def _read_column(table: Table, name: str, entry: object, role: Role) -> tuple[Ma
 
 
 def _option_problems(table: Table, entry: Mapping[str, object], role: Role) -> list[str]:
-    sides = _SIDES[table]
+    sides = SIDES[table]
     known = [*sides, "optional", *(["role"] if table == "person" else [])]
     problems = [
         f"{key!r} is not known here; known are {', '.join(known)}" for key in entry if key not in known

@@ -23,6 +23,7 @@ import structlog
 from ..core.ids import Entity
 from ..core.mapping import BoundMapping, Column, HeldColumn, KnownColumn, Memory
 from ..core.mapping_file import Table
+from ..core.mapping_plan import Known
 from ..errors import SchemaError
 from .database import Connection, Database
 from .readings import load_readings
@@ -55,6 +56,25 @@ async def load_memory(database: Database, org: str) -> Memory:
     return Memory(columns, covered)
 
 
+async def load_known(database: Database) -> Known:
+    """Return what a plan needs besides the memory: columns that are suspended, and those that were once fed."""
+    bound = await database.fetch("load_bound_columns", database.schemas.crm)
+    released = await database.fetch("list_released_columns")
+    return Known(
+        suspended={_place(row) for row in bound if row["suspended_reason"] is not None},
+        released={_place(row) for row in released},
+    )
+
+
+def _place(row: asyncpg.Record) -> tuple[Table, str]:
+    return row["table_name"], row["column_name"]
+
+
+async def take_over(database: Database, columns: Sequence[tuple[Table, str]]) -> None:
+    """Give columns of the application to sfsync, so that a mapping may feed them."""
+    await database.execute("take_over_columns", *_transposed(columns))
+
+
 async def ensure_columns(database: Database, mapping: BoundMapping) -> None:
     """Add missing columns, remember the mapping, and bring the views over its columns up to date.
 
@@ -62,10 +82,8 @@ async def ensure_columns(database: Database, mapping: BoundMapping) -> None:
     """
     async with database.transaction() as connection:
         before = await connection.fetch(database.sql("load_bound_columns"), database.schemas.crm)
-        compared = [
-            (table, *await _compare(connection, database, _Wanted(table, mapping, before)))
-            for table in _TABLES
-        ]
+        wanted = _Wanted(mapping, await _ours(connection, database, before))
+        compared = [(table, *await _compare(connection, database, wanted, table)) for table in _TABLES]
         _refuse([fault for _, _, faults in compared for fault in faults])
         for table, missing, _ in compared:
             for column in missing:
@@ -87,42 +105,42 @@ async def note_projected(database: Database, mapping: BoundMapping) -> None:
     await database.execute("note_projected", *_transposed(_written(mapping)))
 
 
-async def refuse_foreign_columns(database: Database, mapping: BoundMapping) -> None:
-    """Look, changing nothing, whether the store can have these columns. Raises `SchemaError` as `ensure_columns`."""
+async def refuse_foreign_columns(
+    database: Database, mapping: BoundMapping, given: Sequence[tuple[Table, str]] = ()
+) -> None:
+    """Look, changing nothing, whether the store can have these columns, if the *given* ones were taken over.
+
+    Raises `SchemaError` as `ensure_columns`.
+    """
     async with database.transaction() as connection:
         before = await connection.fetch(database.sql("load_bound_columns"), database.schemas.crm)
+        ours = await _ours(connection, database, before)
+        wanted = _Wanted(mapping, None if ours is None else ours | set(given))
         _refuse(
-            [
-                fault
-                for table in _TABLES
-                for fault in (await _compare(connection, database, _Wanted(table, mapping, before)))[1]
-            ]
+            [fault for table in _TABLES for fault in (await _compare(connection, database, wanted, table))[1]]
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What one table is to have, and what the mapping was before."""
+    """What is to be there, and which columns are sfsync's; None when a version made them that did not remember it."""
 
-    table: Table
     mapping: BoundMapping
-    before: Sequence[asyncpg.Record]
+    ours: set[tuple[Table, str]] | None
 
 
 async def _compare(
-    connection: Connection, database: Database, wanted: _Wanted
+    connection: Connection, database: Database, wanted: _Wanted, table: Table
 ) -> tuple[list[Column], list[str]]:
     """Return the columns that are missing, and what is wrong with those that are there."""
-    table = wanted.table
     existing = await _existing(connection, database, table)
-    ours = await _ours(connection, database, table, wanted.before)
     suspended = {one.column.name for one in wanted.mapping.held if one.is_suspended and one.table == table}
     missing, faults = [], []
     for column in wanted.mapping.stored(table):
         if column.name not in existing:
             if column.name not in suspended:
                 missing.append(column)
-        elif ours is not None and column.name not in ours:
+        elif wanted.ours is not None and (table, column.name) not in wanted.ours:
             faults.append(
                 f"{table}.{column.name} is the application's own, sfsync did not make it: map another name, or give it"
                 f" over with sfsync mapping plan --take-over {table}.{column.name} --apply"
@@ -145,13 +163,11 @@ async def _existing(connection: Connection, database: Database, table: str) -> M
 
 
 async def _ours(
-    connection: Connection, database: Database, table: str, before: Sequence[asyncpg.Record]
-) -> set[str] | None:
+    connection: Connection, database: Database, before: Sequence[asyncpg.Record]
+) -> set[tuple[Table, str]] | None:
     """Return the columns that sfsync made; None when a version made them that did not remember it."""
     released = await connection.fetch(database.sql("list_released_columns"))
-    if not before and not released:
-        return None
-    return {row["column_name"] for row in (*before, *released) if row["table_name"] == table}
+    return {_place(row) for row in (*before, *released)} or None
 
 
 async def _add(connection: Connection, database: Database, table: str, column: Column) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ..core.ids import Entity
 from ..core.mapping import BoundMapping, Column
+from ..core.mapping_file import Table
 from .sql import Schemas, quote
 
 # Listeners are told by the statement that changed something; in one transaction equal notices are one.
@@ -132,6 +133,13 @@ def _person_expression(column: Column) -> str:
     return f"CASE s.entity{branches} END"
 
 
+def value_of(table: Table, column: Column) -> str:
+    """Say where a column's value comes from: `s`, the speaking record, and for people `l`, the lasting lead."""
+    if table == "person":
+        return _person_value(column)
+    return _typed(f"s.fields ->> {_literal(column.sources[Entity.ACCOUNT])}", column)
+
+
 def _people(columns: Sequence[Column]) -> str:
     values = [(quote(column.name), _person_value(column)) for column in columns]
     fixed = [
@@ -144,10 +152,7 @@ def _people(columns: Sequence[Column]) -> str:
 
 
 def _companies(columns: Sequence[Column]) -> str:
-    values = [
-        (quote(column.name), _typed(f"s.fields ->> {_literal(column.sources[Entity.ACCOUNT])}", column))
-        for column in columns
-    ]
+    values = [(quote(column.name), value_of("company", column)) for column in columns]
     source = (
         "unnest($3::bigint[], $4::text[]) AS g (subject_id, speaker)\n"
         f"    CROSS JOIN {_looked_up('g.speaker', 'id, is_deleted, seen_from_ms, fields')} AS s"
