@@ -18,7 +18,7 @@ import asyncpg
 
 from sfsync.core.commands import Command
 from sfsync.core.events import Position
-from sfsync.store.apply import Batch
+from sfsync.store.batch import Batch
 from sfsync.store.database import Connection, analyze
 from sfsync.store.readings import tip_progress
 from tests.bench.figures import Figure

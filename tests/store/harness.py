@@ -20,7 +20,8 @@ from sfsync.core.mapping_file import default_mapping
 from sfsync.core.order import Clocks
 from sfsync.core.standard_fields import standard_describe
 from sfsync.store.adoption import Adoption
-from sfsync.store.apply import Applier, Batch, Outcome, Rules
+from sfsync.store.apply import Applier
+from sfsync.store.batch import Batch, Outcome, Rules
 from sfsync.store.binding import bind_org
 from sfsync.store.columns import ensure_columns
 from sfsync.store.database import Database, StoreOptions, open_database

@@ -15,7 +15,8 @@ from sfsync.core.address import BLANKS
 from sfsync.core.consent import Decision, combine
 from sfsync.core.ids import RecordId
 from sfsync.store.adoption import Adoption
-from sfsync.store.apply import Applier, Batch
+from sfsync.store.apply import Applier
+from sfsync.store.batch import Batch
 from tests.simorg.site import eventually
 from tests.store.harness import (
     ACCOUNT,

@@ -19,7 +19,7 @@ import pytest
 from sfsync.core.commands import Command
 from sfsync.core.ids import RecordId, record_id
 from sfsync.errors import FencedError, StoreUnavailableError
-from sfsync.store.apply import Batch
+from sfsync.store.batch import Batch
 from sfsync.store.database import Connection
 from tests.application import Application
 from tests.store.harness import Store, at, image, patch, read

@@ -12,7 +12,7 @@ from sfsync.core.commands import Command, Resweep
 from sfsync.core.ids import RecordId
 from sfsync.core.order import Verdict
 from sfsync.store.adoption import Adoption
-from sfsync.store.apply import Batch, DeadLetter
+from sfsync.store.batch import Batch, DeadLetter
 from sfsync.store.database import Connection
 from sfsync.store.erased import find_erased
 from sfsync.store.erasure import ErasedBeforeError, erase, find_trace, forget_erasure, scrub_requests, target

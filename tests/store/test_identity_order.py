@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from sfsync.core.commands import Cause, Command
 from sfsync.core.ids import RecordId, record_id
-from sfsync.store.apply import Batch
+from sfsync.store.batch import Batch
 from sfsync.store.database import Connection
 from tests.store.harness import (
     ACCOUNT,

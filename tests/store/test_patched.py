@@ -30,6 +30,7 @@ async def projected_anew(store: Store) -> int:
     """Project every record anew and return how many rows that changes."""
     projection = compose(MAPPING, store.database.schemas)
     rows = await store.connection.fetch("SELECT id, entity, subject_id FROM sfsync.record ORDER BY id")
+    await store.connection.execute("SET sfsync.writer = on")
     companies = [row for row in rows if row["entity"] == "Account"]
     people = [row for row in rows if row["entity"] != "Account"]
     changed: int = await store.connection.fetchval(

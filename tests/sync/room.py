@@ -24,7 +24,8 @@ from sfsync.salesforce.connection import open_connection
 from sfsync.salesforce.reply import CometdTimings
 from sfsync.salesforce.rest import Rest
 from sfsync.salesforce.secret import Secret
-from sfsync.store.apply import Applier, Rules
+from sfsync.store.apply import Applier
+from sfsync.store.batch import Rules
 from sfsync.store.binding import bind_org
 from sfsync.store.columns import ensure_columns, load_memory
 from sfsync.store.database import StoreOptions, open_database

@@ -12,7 +12,7 @@ from sfsync.core.commands import Cause, Refetch
 from sfsync.core.ids import Entity, record_id
 from sfsync.core.order import Clocks
 from sfsync.store.adoption import Adoption
-from sfsync.store.apply import Batch
+from sfsync.store.batch import Batch
 from sfsync.store.erased import Erased
 from tests.simorg.site import eventually
 from tests.sync.room import Room, furnished
@@ -353,6 +353,20 @@ async def test_pull_is_answered_when_its_time_is_over(room: Room) -> None:
         assert "did not answer in time" in detail["error"]
         await room.heal()
         assert (await pulled(room, contact))[0] == "created"
+
+
+async def test_spent_allocation_is_not_asked_again_before_its_time(room: Room) -> None:
+    """Each further call would only burn more of what the org lacks."""
+    contacts = await room.contacts(2)
+    await room.plant("limit_reached", which="concurrent", times=1, match="queryAll")
+    async with room.doing(room.requests.run()):
+        outcome, detail = await pulled(room, contacts[0], expires_s=0.2)
+        assert (outcome, "REQUEST_LIMIT_EXCEEDED" in detail["error"]) == ("unsettled", True)
+        before = await queries(room)
+        outcome, detail = await pulled(room, contacts[1], expires_s=0.2)
+        assert outcome == "unsettled"
+        assert detail["retry_at"]
+    assert await queries(room) == before
 
 
 async def test_pull_that_nobody_limits_is_served_after_the_outage_even_by_the_next_daemon(room: Room) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sfsync.core.commands import Cause, Refetch
 from sfsync.core.ids import Entity, record_id
 from sfsync.core.order import Clocks
-from sfsync.store.apply import Batch
+from sfsync.store.batch import Batch
 from tests.simorg.site import eventually
 from tests.sync.room import Room, furnished, levelled
 

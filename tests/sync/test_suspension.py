@@ -12,7 +12,7 @@ from sfsync.core.commands import Cause, Refetch
 from sfsync.core.ids import Entity, RecordId
 from sfsync.core.mapping_file import MappedColumn, MappingFile, default_mapping
 from sfsync.errors import ConfigError, MappingChangedError
-from sfsync.store.apply import Batch
+from sfsync.store.batch import Batch
 from tests.simorg.site import Site, serving
 from tests.sync.room import Room, open_room
 

@@ -10,7 +10,7 @@ import pytest
 from sfsync.core.commands import Cause, Refetch, Resweep
 from sfsync.core.ids import Entity, RecordId
 from sfsync.errors import MappingChangedError, QueryError, UnavailableError
-from sfsync.store.apply import Batch
+from sfsync.store.batch import Batch
 from sfsync.store.readings import load_owed
 from sfsync.sync.sweep import Sweeper
 from tests.simorg.site import eventually

@@ -13,7 +13,7 @@ from sfsync.core.events import Position
 from sfsync.core.ids import record_id
 from sfsync.core.order import Verdict
 from sfsync.errors import FencedError, PositionError
-from sfsync.store.apply import Batch, Progress
+from sfsync.store.batch import Batch, Progress
 from sfsync.store.database import Connection
 from sfsync.sync.metrics import Metrics
 from sfsync.sync.options import SyncOptions

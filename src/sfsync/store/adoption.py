@@ -7,7 +7,7 @@ to: the contact a lead became, the record it was merged into, the account of a c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .database import Connection, Database
@@ -45,7 +45,9 @@ async def adopt_accounts_of(
     return [Touched(row["id"], row["subject_id"], is_linked=row["is_linked"]) for row in rows]
 
 
-async def want_targets(connection: Connection, database: Database, org: str, changed: list[str]) -> list[str]:
+async def want_targets(
+    connection: Connection, database: Database, org: str, changed: Sequence[str]
+) -> list[str]:
     """Ask for the records that *changed* ones point to and that the mirror, being minimal, does not hold.
 
     Return them.

@@ -11,121 +11,31 @@ which measured faster for blind partial updates, but cannot say *ambiguous*, and
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import asyncpg
 import structlog
 
-from ..core.commands import Cause, Command, Refetch, Resweep, Snapshot
-from ..core.events import Position
+from ..core.commands import Cause, Refetch, Resweep, Snapshot
 from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
-from ..core.order import Clocks, Mark, MirrorRow, Verdict, fold, mark, proving_wait_ms, schedule
-from ..errors import PoisonError, StoreError, StoreUnavailableError
-from .adoption import Adoption, want_targets
-from .database import Connection, Database, row_count, store_errors
+from ..core.order import Mark, MirrorRow, Verdict, fold, proving_wait_ms, schedule
+from ..errors import StoreError
+from .adoption import want_targets
+from .batch import Batch, DeadLetter, Outcome, Repair, Rules
+from .database import Connection, Database, store_errors
 from .erased import Erased, load_erased
 from .grouping import Touched
 from .leadership import Leadership, refuse_if_fenced
 from .loading import Loaded, load_records
-from .projecting import Projector, Provenance, Written
+from .poison import park, refuse_unless_poison, write_bisected
+from .projecting import Projector
 from .projection import compose
-from .staging import Fate, Staged, stage, staging_row
+from .writing import MovedError, RecordWriter
 
 _log = structlog.get_logger()
 _MOVED_MAX = 3
-_PARKED_MIN, _PARKED_SHARE = 20, 0.10
-_RELATING = frozenset({"AccountId", "ConvertedContactId"})
-
-Progress = Callable[[Connection], Awaitable[None]]
-"""What else a batch commits: a position, a watermark, a certificate. Runs last in the apply transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that could not be decoded, without any of its values."""
-
-    reason: str
-    entity: str | None = None
-    record_id: RecordId | None = None
-    position: Position | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Commands to apply together. `heard_ms` is the org's time when they were learned.
-
-    `origin` goes to the change feed: event, sweep, backfill, refetch, pull (and mapping, by `reproject`), and so
-    does `source`, which says which of them: a position of the stream, the id of a sweep or of a request.
-    With `refetched` the reads were made because their records are dirty, and count as attempts. With `adopts`
-    whoever is unknown was asked for, and becomes a person or company even where only those do.
-    """
-
-    commands: Sequence[Command]
-    origin: str
-    heard_ms: int
-    progress: Progress | None = None
-    dead_letters: Sequence[DeadLetter] = ()
-    refetched: bool = False
-    source: str = ""
-    adopts: bool = False
-
-    @property
-    def provenance(self) -> Provenance:
-        return self.origin, self.source
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """One row that a read had to change: what was wrong with it, and the stamp of what was missed.
-
-    A row that was already known to need a read is none: the stream had said so.
-    """
-
-    entity: Entity
-    record_id: RecordId
-    reason: str
-    modstamp_ms: int
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a batch did: verdicts per command, repairs by reads, rows changed in crm, records parked.
-
-    `unwanted` commands were about records that nobody adopted, where the mirror holds no others.
-    """
-
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-    repairs: list[Repair] = field(default_factory=list)
-    people_changed: int = 0
-    companies_changed: int = 0
-    marked: int = 0
-    parked: int = 0
-    unwanted: int = 0
-
-    @property
-    def changed(self) -> int:
-        return self.people_changed + self.companies_changed
-
-    def count(self, written: Written) -> None:
-        self.people_changed += written.people
-        self.companies_changed += written.companies
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What an operator may set of how records are written."""
-
-    clocks: Clocks = field(default_factory=Clocks)
-    other_half_wait_s: float = 5.0
-    adoption: Adoption = field(default_factory=Adoption)
-
-
-class _MovedError(StoreUnavailableError):
-    """Somebody was declined, which writes the mirror too, between our loading and writing it: begin again."""
 
 
 class Applier:
@@ -136,18 +46,16 @@ class Applier:
         database: Database,
         leadership: Leadership,
         mapping: BoundMapping,
-        rules: Rules = Rules(),
+        rules: Rules = Rules(),  # noqa: B008 - a frozen value
     ) -> None:
         self._database = database
         self.leadership = leadership
         self.rules = rules
         self._mapping = mapping
         self._adoption = rules.adoption
-        self._projector = Projector(
-            database, leadership.org, compose(mapping, database.schemas), rules.adoption
-        )
+        projector = Projector(database, leadership.org, compose(mapping, database.schemas), rules.adoption)
+        self._records = RecordWriter(database, leadership.org, projector, rules)
         self._clocks = rules.clocks
-        self._other_half_wait_s = rules.other_half_wait_s
         self._erased: Erased | None = None
 
     @property
@@ -161,7 +69,7 @@ class Applier:
         there. Cancellation: rolls back, so the batch will be delivered again.
         """
         for _ in range(_MOVED_MAX):
-            with suppress(_MovedError):
+            with suppress(MovedError):
                 return await self._apply_or_bisect(batch)
         return await self._apply_or_bisect(batch)
 
@@ -169,7 +77,7 @@ class Applier:
         try:
             return await self._apply(batch, bisect=False)
         except StoreError as error:
-            _refuse_unless_poison(error)
+            refuse_unless_poison(error)
             # A row cannot be stored. Find out which one; the others must not wait for it.
             return await self._apply(batch, bisect=True)
 
@@ -188,7 +96,7 @@ class Applier:
                 await refuse_if_fenced(connection, self._database, self.leadership)
                 record_ids = await work(connection)
                 rows = await connection.fetch(self._database.sql("load_touched"), self.org, list(record_ids))
-                await self._project(
+                await self._records.project(
                     connection, [_touched_row(row) for row in rows], (origin, source), outcome
                 )
         return outcome
@@ -202,7 +110,7 @@ class Applier:
             try:
                 await self._release(held)
             except StoreError as error:
-                _refuse_unless_poison(error)
+                refuse_unless_poison(error)
                 for row in held:
                     await self._release_or_park(row)
         return len(held)
@@ -213,7 +121,7 @@ class Applier:
             touched = [
                 (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True)) for row in held
             ]
-            await self._project(connection, touched, ("event", ""), Outcome())
+            await self._records.project(connection, touched, ("event", ""), Outcome())
 
     async def reproject(self, after: str) -> str | None:
         """Project the next thousand records anew; return the last one's id, None when there are no more.
@@ -223,14 +131,16 @@ class Applier:
         async with self._database.transaction() as connection:
             await refuse_if_fenced(connection, self._database, self.leadership)
             rows = await connection.fetch(self._database.sql("load_records_after"), self.org, after)
-            await self._project(connection, [_touched_row(row) for row in rows], ("mapping", ""), Outcome())
+            await self._records.project(
+                connection, [_touched_row(row) for row in rows], ("mapping", ""), Outcome()
+            )
         return rows[-1]["id"] if rows else None
 
     async def _release_or_park(self, row: asyncpg.Record) -> None:
         try:
             await self._release([row])
         except StoreError as error:
-            _refuse_unless_poison(error)
+            refuse_unless_poison(error)
             entity, record_id, reason = Entity(row["entity"]), RecordId(row["id"]), str(error)
             _log.error("store.record.parked", record_id=record_id, entity=str(entity), reason=reason)
 
@@ -247,9 +157,11 @@ class Applier:
             loaded = await self._load(connection, batch)
             self._fold(batch, loaded, outcome)
             if bisect:
-                await self._write_bisected(connection, batch, list(loaded.values()), outcome)
+                await write_bisected(connection, self._records, batch, list(loaded.values()), outcome)
             else:
-                await self._write(connection, batch, list(loaded.values()), outcome)
+                await self._records.write(connection, batch, list(loaded.values()), outcome)
+            if self._adoption.minimal:
+                await self._want_targets(connection, loaded.values())
             await self._write_marks(connection, batch, loaded.values(), outcome)
             # Last, because it adds to marks that the batch itself may have written or ended.
             await self._mark_relatives(connection, [r for r in loaded.values() if r.row.changed])
@@ -318,56 +230,12 @@ class Applier:
 
     # Write -------------------------------------------------------------------------------------------
 
-    async def _write(
-        self, connection: Connection, batch: Batch, records: Sequence[Loaded], outcome: Outcome
-    ) -> None:
-        changed = [record for record in records if record.row.changed]
-        if not changed:
-            return
-        await self._assign_ids(connection, changed)
-        for record in changed:
-            record.patched_id = _patched_id(record)
-            if record.adopted is None:
-                record.adopted = batch.adopts or not self._adoption.on_request
-        staged = await stage(connection, [staging_row(record.row, _fate(record)) for record in changed])
-        await self._write_mirror(staged, changed)
-        entities = {record.row.entity for record in changed if record.patched_id}
-        outcome.count(await self._projector.patch(staged, entities, batch.provenance))
-        others = [(r.row.entity, _touched(r)) for r in changed if r.patched_id is None]
-        await self._project(connection, others, batch.provenance, outcome)
-        if self._adoption.minimal:
-            wanted = await want_targets(
-                connection, self._database, self.org, [r.row.record_id for r in changed]
-            )
+    async def _want_targets(self, connection: Connection, records: Iterable[Loaded]) -> None:
+        """Ask for what the changed records point to, but not for whom we have erased."""
+        changed = [record.row.record_id for record in records if record.row.changed]
+        if changed:
+            wanted = await want_targets(connection, self._database, self.org, changed)
             await self._drop_erased(connection, wanted)
-
-    async def _write_mirror(self, staged: Staged, changed: Sequence[Loaded]) -> None:
-        if known := sum(record.was_known for record in changed):
-            written = await staged.run(
-                self._database.sql("update_records"), self.org, self._other_half_wait_s
-            )
-            if written != known:
-                raise _MovedError("rows of the mirror were moved between our loading and writing them")
-        if known < len(changed):
-            await staged.run(self._database.sql("insert_records"), self.org, self._other_half_wait_s)
-
-    async def _assign_ids(self, connection: Connection, changed: Sequence[Loaded]) -> None:
-        """Give an own id to each record that is live for the first time."""
-        nameless = [r for r in changed if r.own_id is None and r.row.complete and not r.row.is_deleted]
-        if nameless:
-            rows = await connection.fetch(self._database.sql("reserve_ids"), len(nameless))
-            for record, row in zip(nameless, rows, strict=True):
-                record.own_id, record.named = row["nextval"], True
-                record.subject_id = record.subject_id or record.own_id
-
-    async def _project(
-        self,
-        connection: Connection,
-        touched: Sequence[tuple[Entity, Touched]],
-        provenance: Provenance,
-        outcome: Outcome,
-    ) -> None:
-        outcome.count(await self._projector.project(connection, touched, provenance))
 
     async def _mark_relatives(self, connection: Connection, changed: Sequence[Loaded]) -> None:
         """Distrust contacts whose account was deleted, merged or restored: their own change may be silent."""
@@ -417,116 +285,12 @@ class Applier:
                 [c.reason for c in resweeps],
             )
         letters = [one for one in batch.dead_letters if not self._is_erased(one.record_id)]
-        await self._park(connection, letters)
-
-    async def _park(self, connection: Connection, letters: Sequence[DeadLetter]) -> int:
-        """Keep dead letters; return how many were not there yet."""
-        if not letters:
-            return 0
-        return row_count(
-            await connection.execute(
-                self._database.sql("insert_dead_letters"),
-                self.org,
-                [letter.entity for letter in letters],
-                [letter.record_id for letter in letters],
-                [letter.reason for letter in letters],
-                [letter.position for letter in letters],
-            )
-        )
-
-    # Poison ------------------------------------------------------------------------------------------
-
-    async def _write_bisected(
-        self, connection: Connection, batch: Batch, records: Sequence[Loaded], outcome: Outcome
-    ) -> None:
-        """Write what can be written; park each record that cannot. Raises `PoisonError` when that is too many."""
-        parked_max = max(_PARKED_MIN, _PARKED_SHARE * len(records))
-        pending = [list(records)]
-        while pending:
-            part = pending.pop()
-            try:
-                with store_errors():
-                    async with connection.transaction():
-                        await self._look_again(connection, part)
-                        await self._write(connection, batch, part, outcome)
-            except StoreError as error:
-                _refuse_unless_poison(error)
-                if len(part) > 1:
-                    middle = len(part) // 2
-                    pending += [part[:middle], part[middle:]]
-                    continue
-                outcome.parked += 1
-                if outcome.parked > parked_max:
-                    _log.error("store.batch.poisoned", parked=outcome.parked, records=len(records))
-                    raise PoisonError(
-                        f"{outcome.parked} of {len(records)} records cannot be stored"
-                    ) from error
-                parked_id = part[0].row.record_id
-                outcome.repairs = [repair for repair in outcome.repairs if repair.record_id != parked_id]
-                await self._park_record(connection, part[0], batch, error)
-
-    async def _look_again(self, connection: Connection, part: Sequence[Loaded]) -> None:
-        """Forget what was known of these rows' places and groups: the part before may have moved and linked them."""
-        ids = [record.row.record_id for record in part]
-        rows = await connection.fetch(self._database.sql("load_places"), self.org, ids)
-        places = {row["id"]: row["ctid"] for row in rows}
-        for record in part:
-            record.place, record.is_linked = places.get(record.row.record_id), True
-
-    async def _park_record(
-        self, connection: Connection, record: Loaded, batch: Batch, error: StoreError
-    ) -> None:
-        row = record.row
-        reason = str(error)
-        mark(row, Cause.POISON, max(batch.heard_ms, row.seen_to_ms))
-        if row.mark is not None:
-            # The rule may have ended the mark before the row turned out to be poison again.
-            row.mark.attempts = record.attempts_before or 0
-        if await self._park(connection, [DeadLetter(reason, str(row.entity), row.record_id)]):
-            # A record that is tried again and still does not fit is no news.
-            _log.error("store.record.parked", record_id=row.record_id, entity=str(row.entity), reason=reason)
+        await park(connection, self._database, self.org, letters)
 
 
 def _touched_row(row: asyncpg.Record) -> tuple[Entity, Touched]:
     return Entity(row["entity"]), Touched(
         row["id"], row["subject_id"], is_linked=row["is_linked"], adopted=row["adopted"]
-    )
-
-
-def _fate(record: Loaded) -> Fate:
-    return Fate(record.place, record.own_id, record.patched_id, record.hold, bool(record.adopted))
-
-
-def _refuse_unless_poison(error: StoreError) -> None:
-    """Raise *error* again unless it is about the row: every other kind of error has a class of its own."""
-    if type(error) is not StoreError:
-        raise error
-
-
-def _patched_id(record: Loaded) -> int | None:
-    """Return the person or company that differs from before by this record's new values and nothing else.
-
-    That is so for a live record on its own whose values alone changed. None when identity, company or the
-    deleted state may have changed with them, or values that were not known: then it is projected anew.
-    """
-    row = record.row
-    if not record.was_complete or record.was_deleted or row.is_deleted or row.replaced or row.under:
-        return None
-    if record.is_linked or record.hold or record.named or not _RELATING.isdisjoint(row.over):
-        return None
-    return record.subject_id
-
-
-def _touched(record: Loaded) -> Touched:
-    row = record.row
-    edge_changed = row.master_record_id != record.master_before or bool(row.over.get("ConvertedContactId"))
-    return Touched(
-        record_id=row.record_id,
-        # Somebody who was imported has a row already; it is not written before Salesforce told who that is.
-        subject_id=record.subject_id if row.complete or row.is_deleted else None,
-        is_linked=record.is_linked or record.hold or edge_changed,
-        may_be_linked=not record.was_known or record.was_complete != row.complete or record.named,
-        adopted=bool(record.adopted),
     )
 
 

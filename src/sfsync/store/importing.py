@@ -86,9 +86,7 @@ async def plan_part(
     for row, facts in zip(rows, found, strict=True):
         reason = _erased_reason(row, erased)
         fate = fate_of(
-            Facts(
-                facts["decision"], facts["sync"], facts["sync_reason"], is_followed=facts["is_followed"]
-            )
+            Facts(facts["decision"], facts["sync"], facts["sync_reason"], is_followed=facts["is_followed"])
         )
         if reason:
             part.rejected.append((row["line"], reason))

@@ -15,7 +15,7 @@ import msgspec
 from ..core.events import Position
 from ..core.ids import Entity, RecordId
 from ..errors import PositionError
-from .apply import Progress
+from .batch import Progress
 from .database import Connection, Database
 
 

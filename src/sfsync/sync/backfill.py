@@ -16,7 +16,7 @@ import structlog
 from ..core.ids import Entity, RecordId, record_id
 from ..errors import SalesforceError
 from ..salesforce.rest import Page
-from ..store.apply import Batch, Progress
+from ..store.batch import Batch, Progress
 from ..store.database import Connection, analyze
 from ..store.readings import BackfillPage, Reading, backfill_end, backfill_progress
 from .reading import read_commands, selection

@@ -48,7 +48,9 @@ class Deciding:
 
         await self._work.writer.change("decision", take, source=f"request {request.id}")
         [row] = await self._work.database.fetch("load_person_state", chosen.person_id)
-        return Answer(row["sync"], {"person_id": row["id"], "choice": chosen.choice, "decided_by": decided_by})
+        return Answer(
+            row["sync"], {"person_id": row["id"], "choice": chosen.choice, "decided_by": decided_by}
+        )
 
     async def _take(self, connection: Connection, chosen: Choice, decided_by: str) -> list[RecordId]:
         sql = self._work.database.sql

@@ -17,7 +17,8 @@ import structlog
 from ..core.mapping import BoundMapping
 from ..errors import StoreUnavailableError
 from ..salesforce.connection import Connection
-from ..store.apply import Applier, Rules
+from ..store.apply import Applier
+from ..store.batch import Rules
 from ..store.database import Database
 from ..store.leadership import Leadership
 from .adopting import follow_adoption

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -21,7 +22,7 @@ from ..core.ids import Entity, RecordId, entity_of, record_id
 from ..errors import AuthError, LimitError, QueryError, SalesforceError, UnavailableError
 from ..log import describe_error
 from ..salesforce.rest import READ_IDS_MAX, Rest
-from ..store.apply import Batch
+from ..store.batch import Batch
 from ..store.database import Connection
 from ..store.erased import find_erased
 from ..store.standing import Standing, load_questions, load_standings, record_of_person
@@ -86,6 +87,7 @@ class Pull:
         self._waiting: list[_Asked] = []
         self._rounds = asyncio.Semaphore(_ROUNDS_MAX)
         self._back = asyncio.Event()
+        self._postponed: _Postponed | None = None
 
     async def serve(self, request: Request) -> Answer:
         """Read the record, and its company. Raises `ValueError` when it is none that we keep."""
@@ -101,7 +103,7 @@ class Pull:
                 return answer
             await self._pause(min(answer.until - time.monotonic(), request.left_s))
             if request.left_s <= 0:
-                return _unsettled(record, answer.error)
+                return _unsettled(record, answer)
 
     async def _record(self, text: str) -> RecordId:
         if _PERSON_ID.fullmatch(text):
@@ -128,7 +130,9 @@ class Pull:
     # Rounds ------------------------------------------------------------------------------------------
 
     async def _answer(self, asked: _Asked) -> Answer | _Postponed:
-        """Join a round, or hold one for all who wait."""
+        """Join a round, or hold one for all who wait, unless the org said to come back later."""
+        if self._postponed is not None and self._postponed.until > time.monotonic():
+            return self._postponed
         self._waiting.append(asked)
         # Those who were announced together come together.
         await asyncio.sleep(0)
@@ -160,11 +164,14 @@ class Pull:
             answers = await self._round(taken)
         except _TRANSIENT as error:
             self._back.clear()
-            wait_s = outage.failed(error)
+            postponed = _Postponed(error, time.monotonic() + outage.failed(error))
             if isinstance(error, UnavailableError) and not error.retry_after_s:
                 # Somebody waits: they shall not wait long for an org that is back.
-                wait_s = min(wait_s, _PAUSE_S_MAX)
-            return [_Postponed(error, time.monotonic() + wait_s)] * len(taken)
+                postponed = _Postponed(error, min(postponed.until, time.monotonic() + _PAUSE_S_MAX))
+            else:
+                # The org said when to come back: whoever asks meanwhile must not spend another call.
+                self._postponed = postponed
+            return [postponed] * len(taken)
         outage.ended()
         self._back.set()
         return answers
@@ -313,6 +320,14 @@ def _refuse_mangled(text: str, answer: Answer) -> None:
         )
 
 
-def _unsettled(record: RecordId, error: SalesforceError) -> Answer:
+def _unsettled(record: RecordId, postponed: _Postponed) -> Answer:
     """Answer when Salesforce was away for as long as somebody waited."""
-    return Answer("unsettled", {"salesforce_id": record, "error": describe_error(error)})
+    wait = timedelta(seconds=max(postponed.until - time.monotonic(), 0.0))
+    return Answer(
+        "unsettled",
+        {
+            "salesforce_id": record,
+            "error": describe_error(postponed.error),
+            "retry_at": (datetime.now(UTC) + wait).isoformat(timespec="milliseconds"),
+        },
+    )

@@ -16,7 +16,7 @@ from ..core.mapping import EntityPlan
 from ..errors import DecodeError
 from ..salesforce.rest import Page, Rest
 from ..salesforce.soql import Selection
-from ..store.apply import DeadLetter
+from ..store.batch import DeadLetter
 
 
 def selection(plan: EntityPlan) -> Selection:

@@ -16,7 +16,7 @@ from ..core.ids import Entity, RecordId
 from ..core.order import Verdict
 from ..errors import QueryError, SalesforceError
 from ..salesforce.rest import READ_IDS_MAX
-from ..store.apply import Batch
+from ..store.batch import Batch
 from .reading import read_records
 from .work import Work
 

@@ -36,7 +36,7 @@ from ..core.ids import Entity
 from ..errors import PositionError, ReplayExpiredError, SalesforceError, UnavailableError
 from ..log import describe_error
 from ..salesforce.cometd import CometdSession, open_session
-from ..store.apply import DeadLetter
+from ..store.batch import DeadLetter
 from .outages import Outage
 from .transactions import Received, TransactionBuffer
 from .work import Work

@@ -24,7 +24,8 @@ from ..core.commands import Command
 from ..core.events import Position
 from ..core.ids import RecordId
 from ..errors import PositionError, SfsyncError
-from ..store.apply import Applier, Batch, DeadLetter, Outcome
+from ..store.apply import Applier
+from ..store.batch import Batch, DeadLetter, Outcome
 from ..store.database import Connection, Database
 from ..store.readings import tip_progress
 from .metrics import Metrics

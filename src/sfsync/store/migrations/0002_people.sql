@@ -122,10 +122,6 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Choose ''sync'' or ''decline''.';
     END IF;
     SELECT p.org, p.salesforce_id INTO person_org, speaker FROM crm.person AS p WHERE p.id = subject;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'decide: there is no person %', asked_id
-            USING ERRCODE = 'no_data_found', HINT = 'crm.person lists people by id.';
-    END IF;
     IF speaker IS NULL THEN
         -- Merged away, declined with its group and parted from it again: the row stayed empty. No index leads there.
         SELECT r.id INTO speaker FROM sfsync.record AS r WHERE r.own_id = subject AND r.org = person_org;
@@ -136,6 +132,12 @@ BEGIN
         ORDER BY r.id
         FOR UPDATE
     );
+    -- Only now: somebody may have been erased while we waited.
+    PERFORM FROM crm.person AS p WHERE p.id = subject FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'decide: there is no person %', asked_id
+            USING ERRCODE = 'no_data_found', HINT = 'crm.person lists people by id.';
+    END IF;
     UPDATE sfsync.record AS r
     SET decision = CASE choice WHEN 'sync' THEN 'synced' ELSE 'declined' END
     WHERE r.id = ANY (members) AND r.org = person_org;
