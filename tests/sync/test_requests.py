@@ -235,6 +235,7 @@ async def test_nobody_but_who_was_granted_it_may_ask(room: Room) -> None:
             await room.connection.execute(f"GRANT EXECUTE ON FUNCTION {function} TO p_stranger")
         await room.connection.execute("SET LOCAL ROLE p_stranger")
         request = await room.value(f"SELECT {calls[0]}")
-        assert await room.rows("SELECT outcome FROM crm.sync_verdict($1)", request) == [(None,)]
+        [told] = await room.rows("SELECT outcome FROM crm.sync_verdict($1)", request)
+        assert told["outcome"] is None
         await room.connection.execute("RESET ROLE")
         await room.connection.execute("DROP OWNED BY p_stranger; DROP ROLE p_stranger")

@@ -51,7 +51,7 @@ Read = Callable[[Database, str, Answered], Awaitable[T]]
 """What to read from the store, given the org, once the wish is answered: an embedded server may end after it."""
 
 Put = Callable[[Database, str], Awaitable[T]]
-"""What to do with the store of an org while a daemon leads it."""
+"""What to do with the store of an org while a daemon leads it; it goes on where it was when the store was away."""
 
 
 async def ask(settings: Settings, config: Path | None, wish: Wish, read: Read[T], *, timeout_s: float) -> T:
@@ -59,9 +59,12 @@ async def ask(settings: Settings, config: Path | None, wish: Wish, read: Read[T]
 
     Raises `StoreUnavailableError` when *timeout_s* is over, `ConfigError` when the store has no org yet.
     """
+    asked: list[int] = []
 
     async def put(database: Database, org: str) -> T:
-        return await read(database, org, await _put(database, org, wish))
+        if not asked:
+            asked.extend(await put_requests(database, org, wish.kind, [wish.argument]))
+        return await read(database, org, await _answer(database, wish, asked[0]))
 
     return await _beside_a_leader(settings, config, wish, put, timeout_s=timeout_s)
 
@@ -73,10 +76,12 @@ async def ask_each(
 
     Raises what `ask` raises, but for the time being over while a daemon leads.
     """
+    asked: list[int] = []
 
     async def put(database: Database, org: str) -> list[Answered | str]:
-        requests = await put_requests(database, org, wish.kind, arguments, expires_s=timeout_s)
-        told = await answers(database, requests, timeout_s=timeout_s)
+        if not asked:
+            asked.extend(await put_requests(database, org, wish.kind, arguments, expires_s=timeout_s))
+        told = await answers(database, asked, timeout_s=timeout_s)
         late = f"not {wish.done} within {timeout_s:g} s; "
         late += await describe_leader(database, org) if None in told else ""
         return [late if one is None else one for one in told]
@@ -113,14 +118,13 @@ async def just_answered(_database: Database, _org: str, answered: Answered) -> A
     return answered
 
 
-async def _put(database: Database, org: str, wish: Wish) -> Answered:
-    """Put the request and wait until it is done."""
-    [asked] = await database.fetch("insert_request", org, wish.kind, wish.argument)
+async def _answer(database: Database, wish: Wish, asked: int) -> Answered:
+    """Wait until the request is done."""
     began = time.monotonic()
     while True:
-        [request] = await database.fetch("load_request", asked["id"])
+        [request] = await database.fetch("load_request", asked)
         if request["done_at"] is not None:
-            return Answered(asked["id"], request["outcome"], json.loads(request["detail"] or "{}"))
+            return Answered(asked, request["outcome"], json.loads(request["detail"] or "{}"))
         if wish.watch is None:
             _progress(wish, began)
         else:

@@ -81,8 +81,6 @@ class Requests:
         try:
             answer = await self._answer(request)
             await self._complete(request, answer)
-            if answer.afterwards is not None:
-                answer.afterwards()
         finally:
             self._serving.discard(request.id)
             if self._is_full:

@@ -29,9 +29,10 @@ $$;
 
 -- Tell what became of a request that crm.request_sync or crm.decide returned: one row, its outcome null while it is
 -- open; no row when there is no such request (answered ones are forgotten with the change feed's retention).
+-- Volatile, which it need not be, because that is what `sfsync grant` keeps from readers: it shows Salesforce's values.
 CREATE FUNCTION crm.sync_verdict(request_id bigint)
 RETURNS TABLE (outcome text, detail jsonb, done_at timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT r.outcome, r.detail, r.done_at FROM sfsync.request AS r
