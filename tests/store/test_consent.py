@@ -144,7 +144,16 @@ async def test_imported_person_is_compared_when_its_record_is_read(store: Store)
 async def test_equal_person_is_synced_at_once(store: Store) -> None:
     """Blank is null, and white space around a value and the kind of line ends are no difference."""
     person = await imported(store, CONTACT, last_name="Yamada\u3000", street=" 1-2-3\nBuilding", phone="  ")
-    await store.apply(read(CONTACT, 0, begun=100, LastName="Yamada", MailingStreet="1-2-3\r\nBuilding"))
+    await store.apply(
+        read(
+            CONTACT,
+            0,
+            begun=100,
+            LastName="Yamada",
+            MailingStreet="1-2-3\r\nBuilding",
+            HasOptedOutOfEmail=False,
+        )
+    )
     assert await state(store, person) == ("synced", None)
     assert await pending(store) == []
     [row] = await store.people()

@@ -89,6 +89,9 @@ def _differs(column: Column) -> str:
     stored, told = f"t.{quote(column.name)}", _person_value(column)
     if column.pg_type == "text":
         stored, told = f"sfsync.plain_text({stored})", f"sfsync.plain_text({told})"
+    elif column.pg_type == "boolean":
+        # Salesforce knows no blank checkbox: what nobody ticked is false.
+        stored, told = f"COALESCE({stored}, false)", f"COALESCE({told}, false)"
     return f"{stored} IS DISTINCT FROM {told}"
 
 
