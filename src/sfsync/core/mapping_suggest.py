@@ -166,8 +166,7 @@ def _is_custom(name: str) -> bool:
 def _column_name(draft: _Draft, table: Table, name: str) -> str:
     """Return a free column name after a field's: `HasOptedOutOfFax` → `has_opted_out_of_fax`."""
     plain = re.sub(r"__(?:c|s|pc)$", "", name)
-    words = re.sub(r"_+", "_", _WORD_BREAK.sub("_", plain)).strip("_").lower()[:_NAME_MAX].rstrip("_")
-    stem = words if words[:1].isalpha() else f"f_{words}"
+    stem = re.sub(r"_+", "_", _WORD_BREAK.sub("_", plain)).lower()[:_NAME_MAX].rstrip("_")
     taken = (
         {one for of_table, one in draft.names if of_table == table}
         | OWN_COLUMNS
