@@ -1,4 +1,4 @@
-"""A mapping that meets an org again: what was fed before is held, what never was is a fault."""
+"""A mapping that meets an org again: what was fed before is paused, what never was is a fault."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def rebound(toml: str, memory: Memory, **more: dict[str, Any]) -> BoundMapping:
     return bind(parse_mapping(tomllib.loads(toml)), describes(**more), memory)
 
 
-def held(mapping: BoundMapping) -> list[tuple[str, str, str]]:
-    return [(one.column.name, one.reason, one.field) for one in mapping.held]
+def paused(mapping: BoundMapping) -> list[tuple[str, str, str]]:
+    return [(one.column.name, one.reason, one.field) for one in mapping.paused]
 
 
 def test_lost_field_holds_its_column_and_is_not_read() -> None:
     """A query for it would fail, and a null in its place would look like an empty field."""
     mapping = rebound(TOML, Memory(KNOWN))
-    assert held(mapping) == [("level", "gone", "Contact.Level__c")]
+    assert paused(mapping) == [("level", "gone", "Contact.Level__c")]
     assert [column.name for column in mapping.person] == ["last_name"]
     assert [column.name for column in mapping.stored("person")] == ["last_name", "level"]
     assert "Level__c" not in mapping.plans[Entity.CONTACT].fields
-    assert mapping.held[0].column == mapping.stored("person")[1]
+    assert mapping.paused[0].column == mapping.stored("person")[1]
 
 
 def test_field_that_never_fed_the_column_is_a_fault() -> None:
@@ -57,23 +57,23 @@ def test_lost_side_holds_the_whole_column() -> None:
     )
     known = KnownColumn("numeric", "plain", {Entity.CONTACT: "Level__c", Entity.LEAD: "Level__c"})
     mapping = rebound(toml, Memory({("person", "level"): known}), Lead={"Level__c": NUMBER})
-    assert held(mapping) == [("level", "gone", "Contact.Level__c")]
+    assert paused(mapping) == [("level", "gone", "Contact.Level__c")]
     assert "Level__c" in mapping.plans[Entity.LEAD].fields
 
 
 def test_optional_field_that_was_there_is_held_and_not_left_out() -> None:
     """Optional says that an org may lack it, not that its values may be forgotten."""
     toml = TOML.replace('"Level__c" }', '"Level__c", optional = true }')
-    assert held(rebound(toml, Memory(KNOWN))) == [("level", "gone", "Contact.Level__c")]
+    assert paused(rebound(toml, Memory(KNOWN))) == [("level", "gone", "Contact.Level__c")]
     first = rebound(toml, Memory())
-    assert (held(first), len(first.warnings)) == ([], 1)
+    assert (paused(first), len(first.warnings)) == ([], 1)
 
 
 @pytest.mark.parametrize("kind", ["string", "location", "base64"])
 def test_retyped_field_holds_its_column(kind: str) -> None:
     """Its values do not fit, or cannot be kept at all."""
     mapping = rebound(TOML, Memory(KNOWN), Contact={"Level__c": {"type": kind}})
-    assert held(mapping) == [("level", "retyped", "Contact.Level__c")]
+    assert paused(mapping) == [("level", "retyped", "Contact.Level__c")]
 
 
 def test_new_source_of_another_type_is_a_fault() -> None:
@@ -86,7 +86,7 @@ def test_new_source_of_another_type_is_a_fault() -> None:
 def test_same_type_under_another_name_holds_nothing() -> None:
     """A text that became a picklist is a text."""
     mapping = rebound(TOML, Memory(KNOWN), Contact={"Level__c": {"type": "currency"}})
-    assert held(mapping) == []
+    assert paused(mapping) == []
 
 
 def test_unread_field_holds_its_column_until_its_entity_was_read() -> None:
@@ -95,11 +95,11 @@ def test_unread_field_holds_its_column_until_its_entity_was_read() -> None:
     covered = frozenset(whole.plans[Entity.CONTACT].coverage.split())
     lesser = Memory(KNOWN, {Entity.CONTACT: covered - {"Level__c:numeric"}})
     waiting = rebound(TOML, lesser, Contact={"Level__c": NUMBER})
-    assert held(waiting) == [("level", "unread", "Contact.Level__c")]
-    assert not waiting.held[0].is_suspended
+    assert paused(waiting) == [("level", "unread", "Contact.Level__c")]
+    assert not waiting.paused[0].is_suspended
     assert "Level__c" in waiting.plans[Entity.CONTACT].fields
     done = rebound(TOML, Memory(KNOWN, {Entity.CONTACT: covered}), Contact={"Level__c": NUMBER})
-    assert held(done) == []
+    assert paused(done) == []
     assert len({whole.fingerprint, waiting.fingerprint}) == 2
     assert done.fingerprint == whole.fingerprint
 

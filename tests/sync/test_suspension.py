@@ -50,8 +50,8 @@ async def level(room: Room, contact: RecordId) -> float | None:
     return None if found is None else float(found)
 
 
-async def holds(room: Room) -> dict[str, str]:
-    return {one.column.name: one.reason for one in room.work.mapping.held}
+async def pauses(room: Room) -> dict[str, str]:
+    return {one.column.name: one.reason for one in room.work.mapping.paused}
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ async def test_hidden_field_suspends_its_column_only(pg_dsn: str, site: Site) ->
     contact = await hidden(pg_dsn, site)
     with capture_logs() as logs:
         async with later(pg_dsn, site) as room:
-            assert await holds(room) == {"level": "gone"}
+            assert await pauses(room) == {"level": "gone"}
             await room.update(contact, LastName="Renamed", Level__c=8)
             other = await room.create("Contact", LastName="New")
             await site.control("POST", "clock", {"advance_s": LATER_S})
@@ -110,11 +110,11 @@ async def test_field_that_is_back_is_read_before_it_is_shown(pg_dsn: str, site: 
         room.sweeper.ask("test")
         await until_the_mapping_changes(room)
     async with later(pg_dsn, site) as room:
-        assert await holds(room) == {"level": "unread"}
+        assert await pauses(room) == {"level": "unread"}
         assert await level(room, contact) == 7
         await until_the_mapping_changes(room)
     async with later(pg_dsn, site) as room:
-        assert await holds(room) == {}
+        assert await pauses(room) == {}
         await room.backfill()
         assert await level(room, contact) == 8
         assert await room.value(since) == 0
@@ -146,7 +146,7 @@ async def test_retyped_field_suspends_its_column(pg_dsn: str, site: Site) -> Non
         await site.control("POST", "clock", {"advance_s": LATER_S})
         await until_the_mapping_changes(room)
     async with later(pg_dsn, site) as room:
-        assert await holds(room) == {"level": "retyped"}
+        assert await pauses(room) == {"level": "retyped"}
         await room.backfill()
         assert await room.last_names() == {"Renamed"}
         assert await level(room, contact) == 7
@@ -155,7 +155,7 @@ async def test_retyped_field_suspends_its_column(pg_dsn: str, site: Site) -> Non
     column = MappedColumn("person", "level_text", "plain", {Entity.CONTACT: "Level__c"})
     renamed = MappingFile((*default_mapping().columns, column))
     async with later(pg_dsn, site, renamed) as room:
-        if await holds(room):
+        if await pauses(room):
             await until_the_mapping_changes(room)
     async with later(pg_dsn, site, renamed) as room:
         await room.backfill()
@@ -179,7 +179,7 @@ async def test_newly_mapped_field_is_read_from_its_entity_only_and_shown_when_it
     """Reading a million accounts for a column of contacts would waste a day's calls."""
     contact = await loaded(pg_dsn, site, default_mapping())
     async with later(pg_dsn, site) as room:
-        assert await holds(room) == {"level": "unread"}
+        assert await pauses(room) == {"level": "unread"}
         await until_the_mapping_changes(room)
         assert (await room.certificate("Contact"))["window_from_ms"] == 0
         assert (await room.certificate("Contact"))["drift"] == "{}"
@@ -197,7 +197,7 @@ async def test_column_of_a_field_that_the_mirror_has_is_shown_without_reading(
     await loaded(pg_dsn, site, default_mapping())
     twice = MappedColumn("person", "handy", "plain", {Entity.CONTACT: "MobilePhone"})
     async with later(pg_dsn, site, MappingFile((*default_mapping().columns, twice))) as room:
-        assert await holds(room) == {}
+        assert await pauses(room) == {}
         await room.backfill()
         assert await room.value("SELECT handy FROM crm.person") == "090"
         assert (await room.certificate("Contact"))["window_from_ms"] != 0
@@ -216,7 +216,7 @@ async def test_changed_source_keeps_the_old_values_until_the_new_ones_are_read(
         await room.backfill()
         assert await room.value("SELECT title FROM crm.person") == "Chief"
     async with later(pg_dsn, site, MappingFile((*others, moved))) as room:
-        assert await holds(room) == {"title": "unread"}
+        assert await pauses(room) == {"title": "unread"}
         assert await room.value("SELECT title FROM crm.person") == "Chief"
         await until_the_mapping_changes(room)
         assert await room.value("SELECT title FROM crm.person") == "Chief"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..core.commands import Snapshot
 from ..core.events import Value
 from ..core.ids import Entity, RecordId
-from ..core.mapping import BoundMapping, HeldColumn, Memory, bind
+from ..core.mapping import BoundMapping, PausedColumn, Memory, bind
 from ..core.mapping_file import MappingFile, Table
 from ..core.mapping_plan import ColumnChange, FullReading, Known, column_changes, full_readings
 from ..salesforce.rest import Rest
@@ -123,8 +123,8 @@ class _Previewing:
         ]
 
     def _is_unread(self, change: ColumnChange) -> bool:
-        held: Sequence[HeldColumn] = self.mapping.held
-        return any(one.table == change.table and one.column.name == change.name for one in held)
+        paused: Sequence[PausedColumn] = self.mapping.paused
+        return any(one.table == change.table and one.column.name == change.name for one in paused)
 
     async def _sample(self, entity: Entity) -> Mapping[RecordId, Mapping[str, Value]]:
         if entity not in self.samples and self.database is not None:

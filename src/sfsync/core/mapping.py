@@ -6,8 +6,8 @@ reported together. A field that describe lists but no change event names is allo
 reads bring it; a field that this user cannot see is a fault, because its null would look like an empty field.
 
 A field that was there when the mapping was last bound and is not there now is no fault of the operator's: its
-column is held with its last values, everything else goes on. A column whose fields no reading has brought yet is
-held as well, or the first event of a record would empty what the application sees until the reading is over.
+column is paused with its last values, everything else goes on. A column whose fields no reading has brought yet is
+paused as well, or the first event of a record would empty what the application sees until the reading is over.
 Source: Salesforce "sObject Describe"; what events leave out: see `standard_fields`.
 """
 
@@ -64,17 +64,17 @@ class Column:
     compared: bool = True
 
 
-Hold = Literal["gone", "retyped", "unread"]
+Pause = Literal["gone", "retyped", "unread"]
 """Why a column keeps its last values: its field is not there or hidden, has another type, or was not read yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class HeldColumn:
+class PausedColumn:
     """A column that is stored but not written now. `field`, as in `Contact.Level__c`, is what it waits for."""
 
     table: Table
     column: Column
-    reason: Hold
+    reason: Pause
     field: str
 
     @property
@@ -168,9 +168,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class BoundMapping:
-    """A mapping that this org can feed: the columns that are written, and those that are `held`.
+    """A mapping that this org can feed: the columns that are written, and those that are `paused`.
 
-    `fingerprint` changes when columns, types, sources or holds do.
+    `fingerprint` changes when columns, types, sources or pauses do.
     """
 
     person: tuple[Column, ...]
@@ -178,12 +178,12 @@ class BoundMapping:
     plans: Mapping[Entity, EntityPlan]
     warnings: tuple[Finding, ...]
     fingerprint: str
-    held: tuple[HeldColumn, ...] = ()
+    paused: tuple[PausedColumn, ...] = ()
 
     def stored(self, table: Table) -> tuple[Column, ...]:
-        """Return all mapped columns of a table: those that are written, then those that are held."""
+        """Return all mapped columns of a table: those that are written, then those that are paused."""
         written = self.person if table == "person" else self.company
-        return (*written, *(one.column for one in self.held if one.table == table))
+        return (*written, *(one.column for one in self.paused if one.table == table))
 
 
 @dataclass(slots=True)
@@ -195,11 +195,11 @@ class _Binding:
     memory: Memory
     faults: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
-    held: list[HeldColumn] = field(default_factory=list)
+    paused: list[PausedColumn] = field(default_factory=list)
 
-    def hold(self, mapped: MappedColumn, known: KnownColumn, reason: Hold, qualified: str) -> None:
+    def pause(self, mapped: MappedColumn, known: KnownColumn, reason: Pause, qualified: str) -> None:
         column = Column(mapped.name, known.pg_type, known.role, known.sources)
-        self.held.append(HeldColumn(mapped.table, column, reason, qualified))
+        self.paused.append(PausedColumn(mapped.table, column, reason, qualified))
 
 
 def bind(
@@ -225,16 +225,16 @@ def bind(
         if column is not None and not _hold_unread(binding, table, column):
             written[table].append(column)
     plans = {entity: EntityPlan(entity, fields) for entity, fields in binding.fields.items()}
-    person, company, held = tuple(written["person"]), tuple(written["company"]), tuple(binding.held)
-    fingerprint = _fingerprint((person, company), held, plans)
-    return BoundMapping(person, company, plans, tuple(binding.warnings), fingerprint, held)
+    person, company, paused = tuple(written["person"]), tuple(written["company"]), tuple(binding.paused)
+    fingerprint = _fingerprint((person, company), paused, plans)
+    return BoundMapping(person, company, plans, tuple(binding.warnings), fingerprint, paused)
 
 
 def _hold_unread(binding: _Binding, table: Table, column: Column) -> bool:
     for entity, name in column.sources.items():
         covered = binding.memory.covered.get(entity)
         if covered is not None and _token(binding.fields[entity][name]) not in covered:
-            binding.held.append(HeldColumn(table, column, "unread", f"{entity.value}.{name}"))
+            binding.paused.append(PausedColumn(table, column, "unread", f"{entity.value}.{name}"))
             return True
     return False
 
@@ -257,7 +257,7 @@ def _require_structural(binding: _Binding) -> None:
 
 
 def _bind_column(binding: _Binding, mapped: MappedColumn) -> Column | None:
-    """Return the typed column; None when it is held, or has no source left: a fault, or it is optional."""
+    """Return the typed column; None when it is paused, or has no source left: a fault, or it is optional."""
     known = binding.memory.columns.get((mapped.table, mapped.name))
     lost = (
         {entity: name for entity, name in known.sources.items() if mapped.sources.get(entity) == name}
@@ -271,8 +271,8 @@ def _bind_column(binding: _Binding, mapped: MappedColumn) -> Column | None:
     }
     if known and (missing := lost.keys() - sources.keys()):
         entity = min(missing)
-        reason: Hold = "retyped" if lost[entity] in binding.describes.get(entity, {}) else "gone"
-        binding.hold(mapped, known, reason, f"{entity.value}.{lost[entity]}")
+        reason: Pause = "retyped" if lost[entity] in binding.describes.get(entity, {}) else "gone"
+        binding.pause(mapped, known, reason, f"{entity.value}.{lost[entity]}")
         return None
     return _typed_column(binding, mapped, known, sources) if sources else None
 
@@ -284,7 +284,7 @@ def _typed_column(
     pg_type = _common_type(set(pg_types.values()))
     if known is not None and pg_type != known.pg_type and sources == known.sources:
         entity = next(entity for entity, kind in pg_types.items() if kind != known.pg_type)
-        binding.hold(mapped, known, "retyped", f"{entity.value}.{sources[entity]}")
+        binding.pause(mapped, known, "retyped", f"{entity.value}.{sources[entity]}")
         return None
     problem = _type_problem(pg_types, pg_type, known, sources)
     if problem or pg_type is None:
@@ -404,12 +404,12 @@ def _doubts(described: Mapping[str, Any], *, announced: bool) -> Iterator[str]:
 
 
 def _fingerprint(
-    written: Sequence[Sequence[Column]], held: Sequence[HeldColumn], plans: Mapping[Entity, EntityPlan]
+    written: Sequence[Sequence[Column]], paused: Sequence[PausedColumn], plans: Mapping[Entity, EntityPlan]
 ) -> str:
     stated = [
         [[c.name, c.pg_type, c.role, sorted(c.sources.items())] for c in sorted(table, key=lambda c: c.name)]
         for table in written
     ]
-    stated.append(sorted([one.table, one.column.name, one.reason] for one in held))
+    stated.append(sorted([one.table, one.column.name, one.reason] for one in paused))
     stated.append(sorted([entity.value, plan.coverage] for entity, plan in plans.items()))
     return hashlib.sha256(json.dumps(stated).encode()).hexdigest()

@@ -20,7 +20,7 @@ Kind = Literal["added", "fed again", "fed otherwise", "resumed", "suspended", "n
 
 @dataclass(frozen=True, slots=True)
 class ColumnChange:
-    """What becomes of one column. `column` is None when no field feeds it any more; `waits_for`: why it is held."""
+    """What becomes of one column. `column` is None when no field feeds it any more; `waits_for`: why it is paused."""
 
     table: Table
     name: str
@@ -61,7 +61,7 @@ def column_changes(mapping: BoundMapping, memory: Memory, known: Known) -> list[
     """List the columns of which something changes, by table and name."""
     tables: tuple[Table, ...] = ("company", "person")
     wanted = {(table, column.name): column for table in tables for column in mapping.stored(table)}
-    suspended = {(one.table, one.column.name): one.field for one in mapping.held if one.is_suspended}
+    suspended = {(one.table, one.column.name): one.field for one in mapping.paused if one.is_suspended}
     changes = list(_wanted_changes(wanted, suspended, memory, known))
     changes += [
         ColumnChange(table, name, "no longer fed", None, before.sources)

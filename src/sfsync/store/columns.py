@@ -21,7 +21,7 @@ import asyncpg
 import structlog
 
 from ..core.ids import Entity
-from ..core.mapping import BoundMapping, Column, HeldColumn, KnownColumn, Memory
+from ..core.mapping import BoundMapping, Column, PausedColumn, KnownColumn, Memory
 from ..core.mapping_file import Table
 from ..core.mapping_plan import Known
 from ..errors import SchemaError
@@ -134,7 +134,7 @@ async def _compare(
 ) -> tuple[list[Column], list[str]]:
     """Return the columns that are missing, and what is wrong with those that are there."""
     existing = await _existing(connection, database, table)
-    suspended = {one.column.name for one in wanted.mapping.held if one.is_suspended and one.table == table}
+    suspended = {one.column.name for one in wanted.mapping.paused if one.is_suspended and one.table == table}
     missing, faults = [], []
     for column in wanted.mapping.stored(table):
         if column.name not in existing:
@@ -177,9 +177,9 @@ async def _add(connection: Connection, database: Database, table: str, column: C
 
 
 async def _remember(connection: Connection, database: Database, mapping: BoundMapping) -> None:
-    held = {(one.table, one.column.name): one for one in mapping.held}
+    paused = {(one.table, one.column.name): one for one in mapping.paused}
     rows = [
-        _row(table, column, held.get((table, column.name)))
+        _row(table, column, paused.get((table, column.name)))
         for table in _TABLES
         for column in mapping.stored(table)
     ]
@@ -191,10 +191,12 @@ async def _remember(connection: Connection, database: Database, mapping: BoundMa
         await connection.execute(database.sql("shrink_coverage"), str(entity), plan.coverage.split())
 
 
-def _row(table: Table, column: Column, held: HeldColumn | None) -> tuple[object, ...]:
+def _row(table: Table, column: Column, paused: PausedColumn | None) -> tuple[object, ...]:
     sources = json.dumps({entity.value: field for entity, field in sorted(column.sources.items())})
-    field, reason = (held.field, held.reason) if held is not None and held.is_suspended else (None, None)
-    return (table, column.name, column.pg_type, column.role, sources, field, reason, held is None)
+    field, reason = (
+        (paused.field, paused.reason) if paused is not None and paused.is_suspended else (None, None)
+    )
+    return (table, column.name, column.pg_type, column.role, sources, field, reason, paused is None)
 
 
 def _written(mapping: BoundMapping) -> list[tuple[Table, str]]:
@@ -211,7 +213,7 @@ def _transposed(rows: Sequence[tuple[object, ...]], width: int = 2) -> Iterator[
 
 
 def _tell(mapping: BoundMapping, before: Sequence[asyncpg.Record]) -> None:
-    suspended = {(one.table, one.column.name): one for one in mapping.held if one.is_suspended}
+    suspended = {(one.table, one.column.name): one for one in mapping.paused if one.is_suspended}
     for (table, name), one in suspended.items():
         _log.warning("mapping.column.suspended", table=table, column=name, field=one.field, reason=one.reason)
     stored = {(table, column.name) for table in _TABLES for column in mapping.stored(table)}

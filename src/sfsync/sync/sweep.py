@@ -215,7 +215,7 @@ class Sweeper:
         for finished in waiting:
             if not finished.done():
                 finished.set_result(sweep_id)
-        if self._work.mapping.held or self._met_unreadable:
+        if self._work.mapping.paused or self._met_unreadable:
             # A field may be back or of another type, or what a column waited for was read by this sweep.
             self._met_unreadable = False
             await self._work.look_again()
