@@ -106,11 +106,15 @@ async def test_plan_shows_and_apply_does_it(
             "mapping", "plan", str(written(tmp_path, name="other.toml")), "--apply", **configured
         )
         assert (other.code, "set mapping.file" in other.err) == (2, True)
+        adopting = await cli("mapping", "plan", "--no-sample", SFSYNC_SYNC__ADOPT="on_request", **configured)
+        assert "adopt: all → on_request: whoever is a person or company stays one" in adopting.out
         applied = await cli("mapping", "plan", "--apply", **configured)
         assert applied.code == 0, applied.err
         assert "+ person.level numeric from Contact.Level__c" in applied.out
         assert 'null → "7"' in applied.out
         await eventually(lambda: has_level(connection, contact), PATIENCE_S)
+        nothing = await cli("mapping", "plan", **configured)
+        assert (nothing.code, "nothing would change" in nothing.out) == (0, True), nothing.err
 
 
 def check_plan(plan: Any) -> None:

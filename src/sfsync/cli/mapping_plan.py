@@ -23,6 +23,7 @@ from ..config.login import open_login
 from ..config.mapping import load_mapping, read_mapping
 from ..config.place import open_store
 from ..core.mapping_file import Table
+from ..daemon import sync_options
 from ..errors import ConfigError, SchemaError
 from ..log import configure_logging
 from ..salesforce.rest import Rest
@@ -81,8 +82,14 @@ async def _plan(
     async with _store(settings) as (database, org), open_login(settings) as connection:
         if org is not None and org != connection.org_id:
             raise SchemaError(f"the store belongs to org {org}, the login leads to {connection.org_id}")
+        options = sync_options(settings)
         asked = Asked(
-            mapping, Rest(connection), settings.sync.sweep_page, given, with_sample=not arguments.no_sample
+            mapping,
+            Rest(connection),
+            options.sweep_page,
+            given,
+            options.adoption,
+            with_sample=not arguments.no_sample,
         )
         return await make_plan(asked, database if org else None, connection.org_id)
 

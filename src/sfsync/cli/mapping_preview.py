@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from ..core.commands import Snapshot
 from ..core.events import Value
 from ..core.ids import Entity, RecordId
-from ..core.mapping import BoundMapping, PausedColumn, Memory, bind
+from ..core.mapping import BoundMapping, Memory, PausedColumn, bind
 from ..core.mapping_file import MappingFile, Table
 from ..core.mapping_plan import ColumnChange, FullReading, Known, column_changes, full_readings
 from ..salesforce.rest import Rest
+from ..store.adoption import Adoption
 from ..store.columns import load_known, load_memory, refuse_foreign_columns
 from ..store.database import Database
 from ..store.preview import Preview, preview, preview_sample, sample_ids
@@ -32,6 +33,7 @@ class Asked:
     rest: Rest
     page: int
     given: Sequence[tuple[Table, str]]
+    adoption: Adoption = field(default_factory=Adoption)
     with_sample: bool = True
 
 
@@ -55,9 +57,8 @@ class Plan:
     costs: Sequence[Cost]
     previews: Mapping[tuple[Table, str], Sequence[Preview]]
     warnings: Sequence[str]
+    settings: Sequence[str]
     api_calls_made: int
-    settings: Sequence[str] = field(default=())
-    """Lines on changed settings that act like a mapping change (`adopt`, `mirror`)."""
 
     @property
     def changes_anything(self) -> bool:
@@ -84,7 +85,14 @@ async def make_plan(asked: Asked, database: Database | None, org: str) -> Plan:
         if change.is_written and (found := await work.look_at(change)):
             previews[(change.table, change.name)] = found
     return Plan(
-        org, not memory.columns, changes, costs, previews, [str(w) for w in mapping.warnings], work.api_calls
+        org=org,
+        first=not memory.columns,
+        changes=changes,
+        costs=costs,
+        previews=previews,
+        warnings=[str(warning) for warning in mapping.warnings],
+        settings=await work.adoption_changes(),
+        api_calls_made=work.api_calls,
     )
 
 
@@ -105,6 +113,35 @@ class _Previewing:
         rate = await self._seconds_per_record(reading.entity)
         duration_s = None if rate is None else round(records * rate, 1)
         return Cost(reading, records, records // self.asked.page + 1, duration_s)
+
+    async def adoption_changes(self) -> list[str]:
+        """Tell what a changed choice of who is adopted would do; it is followed by the same reload."""
+        if self.database is None:
+            return []
+        [was] = await self.database.fetch("count_adoption", self.org)
+        adoption, lines = self.asked.adoption, []
+        adopt = "on_request" if adoption.on_request else "all"
+        mirror = "adopted" if adoption.minimal else "all"
+        many = f"{was['unadopted']:,} records"
+        if (was["adopt"] or "all") != adopt:
+            effect = (
+                f"{many} of the mirror become people and companies"
+                if adopt == "all"
+                else "whoever is a person or company stays one; others become one only when imported or requested"
+            )
+            lines.append(f"adopt: {was['adopt'] or 'all'} → {adopt}: {effect}")
+        if (was["mirror"] or "all") != mirror:
+            effect = (
+                f"{await self._whole_org()} are read again" if mirror == "all" else f"{many} leave the mirror"
+            )
+            lines.append(f"mirror: {was['mirror'] or 'all'} → {mirror}: {effect}")
+        return lines
+
+    async def _whole_org(self) -> str:
+        counts = [await self.asked.rest.count(entity.value) for entity in Entity]
+        self.api_calls += len(counts)
+        calls = sum(count // self.asked.page + 1 for count in counts)
+        return f"{sum(counts):,} records ({calls:,} API calls)"
 
     async def look_at(self, change: ColumnChange) -> list[Preview]:
         """Return what would change in a column: of all rows, or of a sample per entity that must be read first."""

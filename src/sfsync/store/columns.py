@@ -21,7 +21,7 @@ import asyncpg
 import structlog
 
 from ..core.ids import Entity
-from ..core.mapping import BoundMapping, Column, PausedColumn, KnownColumn, Memory
+from ..core.mapping import BoundMapping, Column, KnownColumn, Memory, PausedColumn
 from ..core.mapping_file import Table
 from ..core.mapping_plan import Known
 from ..errors import SchemaError
