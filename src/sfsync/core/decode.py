@@ -67,6 +67,7 @@ _OVERFLOW, _RESERVED = ChangeType.GAP_OVERFLOW, ChangeType.SNAPSHOT
 _CHANGE_TYPES = {change_type.value: change_type for change_type in ChangeType}
 _WITH_BODY = frozenset({ChangeType.CREATE, ChangeType.UPDATE, ChangeType.UNDELETE})
 _ENTITY_NAME = re.compile(r"[A-Za-z]\w{0,79}", re.ASCII)
+_NAME_CHARACTERS_MAX = 255
 _COMMIT_MS_MAX = 253_402_300_799_999  # the end of the year 9999
 _HEADER_START = re.compile(rb'"ChangeEventHeader"\s*:\s*')
 
@@ -339,9 +340,16 @@ class _FlatBody:
         return [_component_name(name, part) or part for part in self.compounds[name]]
 
 
-@lru_cache(maxsize=1024)
 def _component_name(compound: str, part: str) -> str | None:
     """Return the REST name of a compound's component; None when the shape has no flat reading."""
+    # Nothing that long is a name, and what is remembered must not be megabytes of somebody's choosing.
+    if len(compound) + len(part) > _NAME_CHARACTERS_MAX:
+        return None
+    return _shaped_name(compound, part)
+
+
+@lru_cache(maxsize=1024)
+def _shaped_name(compound: str, part: str) -> str | None:
     if compound == "Name":
         return part if part in PERSON_NAME else None
     if compound.endswith("Address"):
