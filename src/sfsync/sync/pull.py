@@ -33,7 +33,8 @@ from .work import Work
 
 _log = structlog.get_logger()
 _TOGETHER_MAX = 200
-_ROUNDS_MAX = 4
+# With their entities these stay below the sockets of one connection, so that nobody waits for one.
+_ROUNDS_MAX = 3
 _HOPS_MAX = 3
 _READ_S_MIN, _READ_S_MAX = 0.5, 20.0
 _AGAIN_S, _PAUSE_S_MAX = 0.1, 5.0

@@ -34,7 +34,8 @@ _log = structlog.get_logger()
 _POLL_S = 5.0
 _LISTEN_AGAIN_S = 1.0
 _ALIVE_EVERY_S = 30.0
-SERVED_MAX = 2_000
+_FLOODING = "pull"
+PULLS_MAX, _OTHERS_MAX = 2_000, 100
 _ENDS_ALL = (StoreUnavailableError, FencedError, PositionError, PoisonError, MappingChangedError)
 
 
@@ -45,8 +46,8 @@ class Requests:
         self._work = work
         self._handlers = handlers
         self._heard = asyncio.Event()
-        self._serving: set[int] = set()
-        self._is_full = False
+        self._serving: dict[int, str] = {}
+        self._are_more = False
 
     async def run(self) -> None:
         """Serve for ever. Raises `StoreUnavailableError` when the store is away."""
@@ -64,17 +65,21 @@ class Requests:
                     pass
 
     async def _begin_open(self, group: asyncio.TaskGroup) -> None:
-        """Begin to serve what is open, as far as there is room: a flood waits in the store, not in memory."""
-        room = SERVED_MAX - len(self._serving)
+        """Begin to serve what is open; a flood of pulls waits in the store, not in memory, and in nobody's way."""
+        pulls = sum(kind == _FLOODING for kind in self._serving.values())
+        room = PULLS_MAX - pulls
         rows = await self._work.database.fetch(
-            "load_open_requests", self._work.org, list(self._serving), room
+            "load_open_requests", self._work.org, list(self._serving), room, _OTHERS_MAX
         )
         for row in rows:
-            self._serving.add(row["id"])
+            self._serving[row["id"]] = row["kind"]
             group.create_task(self._serve(_request(row)), name=f"request-{row['id']}")
-        self._is_full = len(rows) == room
-        if self._is_full and len(self._serving) < SERVED_MAX:
-            # Some were done while we looked.
+        self._are_more = sum(row["kind"] == _FLOODING for row in rows) == room
+        self._look_for_more()
+
+    def _look_for_more(self) -> None:
+        """Look again once there is room for many: each look passes over all that wait."""
+        if self._are_more and len(self._serving) <= PULLS_MAX // 2:
             self._heard.set()
 
     async def _serve(self, request: Request) -> None:
@@ -82,9 +87,8 @@ class Requests:
             answer = await self._answer(request)
             await self._complete(request, answer)
         finally:
-            self._serving.discard(request.id)
-            if self._is_full:
-                self._heard.set()
+            del self._serving[request.id]
+            self._look_for_more()
         _log.info("request.completed", request=request.id, kind=request.kind, outcome=answer.outcome)
         if answer.afterwards is not None:
             answer.afterwards()
