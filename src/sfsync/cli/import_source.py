@@ -40,6 +40,7 @@ from .progress import Show
 
 _CHUNK_BYTES = 1 << 16
 _PATIENCE_S = 30.0
+_SHOW_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +194,10 @@ class Source:
         size = self.form.path.stat().st_size
         reader = RowReader(self.feeds, self.types)
         with self.form.opened() as (file, people):
-            for row in people.rows():
+            for number, row in enumerate(people.rows()):
+                if number % _SHOW_EVERY == 0:
+                    show(file.tell(), size)
                 read = reader.read(row)
-                show(file.tell(), size)
                 if isinstance(read, ImportRow):
                     yield read
                     continue

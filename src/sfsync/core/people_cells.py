@@ -252,6 +252,10 @@ READERS: Mapping[str, Callable[[str], str] | None] = {
 """How the cells of each Postgres type are read; None keeps them as they are."""
 
 
+_Cell = tuple[int, str, str, Callable[[str], str] | None]
+"""Where a cell stands, the column it feeds, that column's own name, and how it is read."""
+
+
 class RowReader:
     """Reads rows of one file; counts what it had to leave out or clean.
 
@@ -263,11 +267,13 @@ class RowReader:
         self._ids = {
             feeds_id: feeds.index(feeds_id) for feeds_id in (PERSON_ID, COMPANY_ID) if feeds_id in feeds
         }
-        self._cells = [
-            (place, key, READERS[types[key]])
-            for place, key in enumerate(feeds)
-            if key is not None and key not in (PERSON_ID, COMPANY_ID)
-        ]
+        self._own: list[_Cell] = []
+        self._theirs: list[_Cell] = []
+        for place, key in enumerate(feeds):
+            if key is None or key in self._ids:
+                continue
+            cells = self._theirs if key.startswith(COMPANY_PREFIX) else self._own
+            cells.append((place, key, key.removeprefix(COMPANY_PREFIX), READERS[types[key]]))
         self.cleaned = 0
         self.homeless = 0
 
@@ -278,15 +284,10 @@ class RowReader:
         faults: list[str] = []
         person = self._person(row, faults)
         company = self._company(row, faults)
-        cells = self._read_cells(row, faults)
+        own = self._read_cells(self._own, row, faults)
+        theirs = self._read_cells(self._theirs, row, faults)
         if faults or person is None:
             return Rejected(row.line, "; ".join(faults), row.cells)
-        own = {key: text for key, text in cells.items() if not key.startswith(COMPANY_PREFIX)}
-        theirs = {
-            key.removeprefix(COMPANY_PREFIX): text
-            for key, text in cells.items()
-            if key.startswith(COMPANY_PREFIX)
-        }
         if theirs and company in (None, CLEAR):
             self.homeless += 1
             theirs = {}
@@ -305,19 +306,19 @@ class RowReader:
             return text or None
         return _checked_id(COMPANY_ID, text, (Entity.ACCOUNT,), faults)
 
-    def _read_cells(self, row: Row, faults: list[str]) -> dict[str, str | None]:
+    def _read_cells(self, wanted: Sequence[_Cell], row: Row, faults: list[str]) -> dict[str, str | None]:
         cells: dict[str, str | None] = {}
-        for place, key, reader in self._cells:
+        for place, key, name, reader in wanted:
             raw = row.cells[place]
             text = raw.strip()
             if text == CLEAR:
-                cells[key] = None
+                cells[name] = None
             elif text and reader is None:
-                cells[key] = cleaned = clean_text(raw)
+                cells[name] = cleaned = clean_text(raw)
                 self.cleaned += cleaned is not raw
             elif text and reader is not None:
                 try:
-                    cells[key] = reader(text)
+                    cells[name] = reader(text)
                 except ValueError as error:
                     faults.append(f"{key}: {error}")
         return cells

@@ -145,10 +145,12 @@ def _record(import_id: int, row: ImportRow) -> tuple[object, ...]:
 async def _drop_duplicates(connection: Connection, database: Database, waiting: Waiting) -> Tally:
     """Leave out what a later row says again: the last one counts."""
     tally = Tally()
-    statement = _of(database, "delete_duplicate_rows", waiting)
-    dropped = await connection.fetch(statement, waiting.import_id)
-    for row in sorted(dropped, key=lambda one: int(one["line"])):
+    found = await connection.fetch(_of(database, "find_duplicate_rows", waiting), waiting.import_id)
+    for row in found:
         tally.note(Fate.DUPLICATE, row["line"], row["record_id"], f"line {row['later']} counts")
+    if found:
+        places = [row["place"] for row in found]
+        await connection.execute(_of(database, "delete_duplicate_rows", waiting), places)
     return tally
 
 

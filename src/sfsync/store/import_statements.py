@@ -101,28 +101,29 @@ WITH written AS (
             f"{quote(column.name)} = CASE WHEN {_said(column)} THEN {_told(column)} ELSE t.{quote(column.name)} END"
             for column in self.columns
         ]
-        guard = ""
+        guard = "true"
         if self.name == "person":
             sets += [
                 "company_id = CASE WHEN g.company IS NULL THEN t.company_id ELSE g.company_id END",
                 "address_preference = COALESCE(t.address_preference, g.side)",
             ]
-            guard = " AND t.sync = 'pending'"
+            guard = "t.sync = 'pending'"
         sets.append(
             "synced_at = CASE WHEN g.columns = '{address_preference}' THEN t.synced_at ELSE now() END"
         )
         return f"""
-WITH asked AS ({self._asked()}), written AS (
+WITH asked AS MATERIALIZED ({self._asked()}), written AS (
     UPDATE crm.{self.name} AS t SET {", ".join(sets)}
     FROM asked AS g
-    WHERE t.id = g.id{guard} AND g.columns <> '{{}}'
+    -- A condition on both, or the planner would begin with all people who are pending, expecting few.
+    WHERE t.id = g.id AND CASE WHEN g.columns <> '{{}}' THEN {guard} END
     RETURNING t.id, g.record_id, g.columns
 ), {self._fed("changed")}
 """
 
     def compare(self) -> str:
         return f"""
-WITH asked AS ({self._asked()})
+WITH asked AS MATERIALIZED ({self._asked()})
 SELECT g.record_id, g.columns FROM asked AS g WHERE g.columns <> '{{}}'
 """
 

@@ -78,6 +78,7 @@ async def plan_part(
 ) -> Part:
     """Say what is to be done with *rows*, counting what is settled by that in a copy of *tally*."""
     part = Part(tally=tally.copy())
+    await connection.execute(database.sql("prefer_keys"))
     erased = await load_erased(connection, database, org)
     found = await connection.fetch(
         database.sql("find_import_subjects"), org, [row["record_id"] for row in rows]
@@ -169,7 +170,9 @@ async def take_part(
     )
     await connection.execute(database.sql("notify_change"), org)
     looked_at = [person for person in part.present if person.record_id in changed] + part.created
-    return [*accounts, *(one.record_id for person in looked_at for one in person.rows)]
+    ids = [one.record_id for person in looked_at for one in person.rows]
+    told = await connection.fetch(database.sql("find_projectable"), org, ids)
+    return [*accounts, *(row["id"] for row in told)]
 
 
 async def _create_people(
