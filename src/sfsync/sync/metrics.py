@@ -89,6 +89,9 @@ class Metrics:
             self._dirty_oldest_s
         )
         self.dead_letters = self._gauge("dead_letters", "Dead letters that wait for a cure.")
+        self.suspended_columns = self._gauge(
+            "suspended_columns", "Mapped columns that are stale because the org lost or retyped a field."
+        )
         self._position_at_s = math.nan
         self._gauge(
             "position_age_seconds", "Since the position was last committed or confirmed."

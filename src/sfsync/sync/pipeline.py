@@ -115,6 +115,7 @@ class Pipeline:
         [row] = await self.database.fetch("load_gauges", self.connection.org_id)
         self.metrics.dirty(records=row["dirty"], oldest_s=row["dirty_since"])
         self.metrics.dead_letters.set(row["dead_letters"])
+        self.metrics.suspended_columns.set(row["suspended"])
         if usage := self.connection.api_usage:
             self.metrics.api_used.set(usage.used)
             self.metrics.api_allowed.set(usage.allowed)

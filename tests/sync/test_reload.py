@@ -1,0 +1,64 @@
+"""A request to read the configuration again: answered first, done then, and refused with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sfsync.errors import ConfigError
+from sfsync.sync.handlers import handlers
+from sfsync.sync.reload import Prepare, Reload
+from sfsync.sync.requests import Requests
+from tests.simorg.site import eventually
+from tests.sync.room import Room, furnished
+
+
+@pytest.fixture
+async def room(pg_dsn: str) -> AsyncIterator[Room]:
+    async with furnished(pg_dsn) as opened:
+        yield opened
+
+
+async def answer(room: Room, prepare: Prepare | None) -> tuple[str, dict[str, Any]]:
+    """Ask for a reload that *prepare* prepares; return the answer."""
+    work = replace(room.work, reload=prepare)
+    requests = Requests(work, handlers(work, room.sweeper))
+    [asked] = await work.database.fetch("insert_request", work.org, "reload", None)
+    async with room.doing(requests.run()):
+        query = "SELECT outcome, detail FROM sfsync.request WHERE id = $1 AND done_at IS NOT NULL"
+        [row] = await eventually(lambda: room.rows(query, asked["id"]))
+    return row["outcome"], json.loads(row["detail"])
+
+
+async def test_reload_is_answered_before_it_is_done(room: Room) -> None:
+    """It ends the pipeline: a request that it left open would end every next one."""
+    open_then: list[int] = []
+    done: list[bool] = []
+
+    async def prepare() -> Reload:
+        open_then.append(await room.value("SELECT count(*) FROM sfsync.request WHERE done_at IS NULL"))
+        return Reload({"changed": ["mapping"]}, lambda: done.append(True))
+
+    assert await answer(room, prepare) == ("reloaded", {"changed": ["mapping"]})
+    assert await eventually(lambda: seen(done))
+    assert open_then == [1]
+
+
+async def seen(done: list[bool]) -> bool:
+    return bool(done)
+
+
+async def test_faulty_configuration_is_refused_with_its_faults(room: Room) -> None:
+    """Whoever asked must see what to mend; the old configuration stays."""
+
+    async def prepare() -> Reload:
+        raise ConfigError("person.rank: Contact.Rank__c is not there")
+
+    outcome, detail = await answer(room, prepare)
+    assert outcome == "refused"
+    assert "person.rank: Contact.Rank__c is not there" in detail["error"]
+    assert (await answer(room, None))[0] == "refused"
