@@ -203,7 +203,7 @@ EVENTS: Mapping[str, EventSpec] = {
     "mapping.column.resumed": _spec(
         "info", "table column", "The field of a suspended column is back; it is read again and then written."
     ),
-    "console.started": _spec("info", "host port", "Health and metrics are served."),
+    "console.started": _spec("info", "host port", "Health, metrics and the API are served."),
     "console.call.failed": _spec("error", "error", "The store refused a statement of the HTTP API."),
 }
 

@@ -193,9 +193,11 @@ class AddressSettings(_Section):
 
 
 class ConsoleSettings(_Section):
-    """Health and metrics over HTTP."""
+    """Health, metrics and the API over HTTP."""
 
-    enabled: bool = Field(default=True, description="Whether to serve `/healthz`, `/readyz` and `/metrics`.")
+    enabled: bool = Field(
+        default=True, description="Whether to serve `/healthz`, `/readyz`, `/metrics` and `/v1/`."
+    )
     host: str = Field(
         default="127.0.0.1",
         min_length=1,
@@ -205,7 +207,8 @@ class ConsoleSettings(_Section):
         default=8686, description="Port to listen on; 0 = any free one."
     )
     token: SecretText | None = Field(
-        default=None, description="Bearer token for details and metrics, 32 characters or more."
+        default=None,
+        description="Bearer token for details, metrics and the API, which is closed without one; 32 characters or more.",
     )
     token_file: Path | None = Field(default=None, description="File that holds `token`.")
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(rules.names)] = Field(

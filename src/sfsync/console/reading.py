@@ -181,10 +181,9 @@ async def find_subject(reader: Reader, reference: Reference, kind: Kind) -> Foun
     """Follow an id. Raises `Problem` 404 saying what the id is instead."""
     found = await find(reader, reference)
     if found is None:
-        known = (
-            "no id of ours" if isinstance(reference, int) else "no record that is a person or company here"
-        )
-        raise Problem(404, f"this is {known}", faults=[Fault("is not known", parameter="id")])
+        is_number = isinstance(reference, int)
+        why = "nobody has this id" if is_number else "this record is no person or company here"
+        raise Problem(404, why, faults=[Fault("is not known", parameter="id")])
     if found.kind != kind:
         where = {"person": "/v1/people/", "company": "/v1/companies/"}[found.kind]
         raise Problem(404, f"this is a {found.kind}: see {where}{found.id}")
