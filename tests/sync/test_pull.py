@@ -11,9 +11,13 @@ import pytest
 from sfsync.core.commands import Cause, Refetch
 from sfsync.core.ids import Entity, record_id
 from sfsync.core.order import Clocks
+from sfsync.core.people_cells import ImportRow
 from sfsync.store.adoption import Adoption
 from sfsync.store.batch import Batch
 from sfsync.store.erased import Erased
+from sfsync.store.import_files import Feeds, stage_file
+from sfsync.store.import_statements import FedColumn
+from sfsync.store.requests import put_requests
 from tests.simorg.site import eventually
 from tests.sync.room import Room, furnished
 
@@ -404,3 +408,28 @@ async def test_pulls_that_come_together_are_one_call(room: Room) -> None:
     rows = await room.rows("SELECT outcome, count(*) FROM sfsync.request GROUP BY 1")
     assert {row["outcome"]: row["count"] for row in rows} == {"created": 160, "absent": 1}
     assert await queries(room) == before + 1
+
+
+async def test_imported_people_have_a_verdict_before_anything_else_read_them(room: Room) -> None:
+    """The list was imported a second ago, and the first letter of it is about to go out."""
+    contact = await room.create("Contact", LastName="New")
+    rows = [
+        ImportRow(2, contact, None, {"last_name": "Old"}, {}),
+        ImportRow(3, NOBODY, None, {"last_name": "Lost"}, {}),
+    ]
+    feeds = Feeds([FedColumn("last_name", "text")], [FedColumn("name", "text")], None)
+    file = await stage_file(room.work.database, room.work.org, feeds, rows)
+    async with room.doing(room.requests.run()):
+        await put_requests(room.work.database, room.work.org, "import", [str(file.import_id)])
+
+        async def are_there() -> bool:
+            return bool(await room.value("SELECT count(*) = 2 FROM crm.person"))
+
+        await eventually(are_there)
+        outcome, detail = await pulled(room, contact)
+        assert outcome == "pending"
+        assert {"column": "last_name", "stored": "Old", "salesforce": "New"} in detail["columns"]
+        outcome, detail = await pulled(room, NOBODY)
+        assert outcome == "absent"
+        assert detail["person_id"] == await person_of(room, NOBODY)
+        assert await room.last_names() == {"Old", "Lost"}
