@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -58,12 +58,16 @@ class Delivery(msgspec.Struct):
     payload: msgspec.Raw
 
 
+# What is no wait at all is not read: it would overflow where it is turned into seconds.
+_Wait = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
+
+
 class Advice(msgspec.Struct):
     """What the server wants done next; `interval` and `timeout` in milliseconds."""
 
     reconnect: str | None = None
-    interval: int | None = None
-    timeout: int | None = None
+    interval: _Wait | None = None
+    timeout: _Wait | None = None
 
 
 class SfdcExt(msgspec.Struct):
