@@ -263,6 +263,20 @@ async def test_converted_lead_is_told_as_the_person_it_is_today(room: Room) -> N
         assert await room.last_names() == {"After"}
 
 
+async def test_merged_away_record_is_told_as_the_person_it_was_merged_into(room: Room) -> None:
+    """One letter, to the one person that is left."""
+    [winner, loser] = await room.contacts(2)
+    async with room.doing(room.requests.run()):
+        _, detail = await pulled(room, loser)
+        old_id = detail["person_id"]
+        await silently(room, {"op": "merge", "winner": winner, "losers": [loser]})
+        outcome, detail = await pulled(room, loser)
+        assert outcome == "updated"
+        assert detail["person_id"] == await person_of(room, winner)
+        assert (await pulled(room, str(old_id)))[1]["salesforce_id"] == winner
+        assert await room.last_names() == {"Person 0"}
+
+
 async def test_person_id_stands_for_the_record_that_speaks(room: Room) -> None:
     """People at the desk know our numbers, not Salesforce's."""
     [contact] = await room.contacts(1)
