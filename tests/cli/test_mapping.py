@@ -80,6 +80,22 @@ async def test_lint_without_an_org_checks_the_file(lone_cli: Cli, tmp_path: Path
     assert "not compared with the org" in ended.out
 
 
+async def test_plan_of_a_store_that_was_never_bound_makes_everything(cli: Cli, tmp_path: Path) -> None:
+    """Before the first start an operator wants to know as well; and the plan must not be that start."""
+    ended = await cli("mapping", "plan", str(written(tmp_path)), "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["first"]
+    assert {column["change"] for column in ended.json["columns"]} == {"added"}
+    assert not ended.json["applied"]
+    assert {reading["entity"]: reading["records"] > 0 for reading in ended.json["readings"]} == {
+        "Lead": True,
+        "Contact": True,
+        "Account": True,
+    }
+    refused = await cli("mapping", "plan", "--take-over", "people.nickname")
+    assert (refused.code, "like person.nickname" in refused.err) == (2, True)
+
+
 @pytest.fixture
 async def connection(pg_dsn: str) -> AsyncIterator[asyncpg.Connection[Any]]:
     opened = await asyncpg.connect(pg_dsn)

@@ -142,8 +142,9 @@ async def test_fields_that_are_read_no_longer_are_forgotten_at_once(
     memory = await load_memory(database, ORG)
     assert "Title:text" not in memory.covered[Entity.CONTACT]
     assert "LastName:text" in memory.covered[Entity.CONTACT]
-    [reading] = full_readings(both, memory)
-    assert (reading.entity, reading.gained, reading.dropped) == (Entity.CONTACT, ("Title",), ())
+    readings = {reading.entity: reading for reading in full_readings(both, memory)}
+    assert (readings[Entity.CONTACT].gained, readings[Entity.CONTACT].dropped) == (("Title",), ())
+    assert (readings[Entity.LEAD].gained, readings[Entity.LEAD].dropped) == ((), ())
 
 
 async def test_fingerprint_of_an_older_version_holds_no_column(

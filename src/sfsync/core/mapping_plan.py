@@ -42,7 +42,10 @@ class ColumnChange:
 
 @dataclass(frozen=True, slots=True)
 class FullReading:
-    """An entity that must be read whole: for fields that are new to the mirror, or to drop fields from it."""
+    """An entity that must be read whole: for fields that are new to the mirror, or to drop fields from it.
+
+    One without either was never read whole, as far as the store remembers.
+    """
 
     entity: Entity
     gained: tuple[str, ...]
@@ -94,12 +97,14 @@ def _wanted_changes(
 
 
 def full_readings(mapping: BoundMapping, memory: Memory) -> list[FullReading]:
-    """List the entities that the store would read whole; one that was never loaded is not among them."""
+    """List the entities that the store would read whole."""
     readings = []
     for entity, plan in mapping.plans.items():
         covered = memory.covered.get(entity)
         planned = frozenset(plan.coverage.split())
-        if covered is not None and covered != planned:
+        if covered is None:
+            readings.append(FullReading(entity, (), ()))
+        elif covered != planned:
             gained, dropped = sorted(planned - covered), sorted(covered - planned - {"*"})
             readings.append(FullReading(entity, tuple(map(_name, gained)), tuple(map(_name, dropped))))
     return readings
