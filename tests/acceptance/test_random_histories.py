@@ -83,7 +83,7 @@ class Office:
 _ROWS_OF = "SELECT id FROM crm.person WHERE crm.resolve_person(id) = $1"
 _DECLINED = """
 SELECT p.id, to_jsonb(p)::text AS row FROM crm.person AS p
-WHERE p.sync = 'declined' AND crm.resolve_person(p.id) = crm.resolve_person($1)
+WHERE p.sync = 'declined' AND p.merged_into IS NULL AND crm.resolve_person(p.id) = crm.resolve_person($1)
 """
 
 

@@ -258,6 +258,26 @@ STORIES: dict[str, Story] = {
 }
 
 
+async def test_row_that_a_merge_emptied_is_filled_when_its_declined_person_is_parted(
+    shared_store: Store,
+) -> None:
+    """The decision was on both records, the loser's row was empty then: nobody meant to keep an empty person."""
+    c = Cast(shared_store)
+    await c.begin()
+    await shared_store.apply(c.born("A", 0), c.born("B", 0, Title="CEO"))
+    loser = await shared_store.person_of(c("B"))
+    await shared_store.apply(c.gone("B", 10, 100, "A"))
+    await shared_store.connection.execute(
+        "SELECT crm.decide($1, 'decline')", await shared_store.person_of(c("A"))
+    )
+    await shared_store.apply(c.born("B", 200, Title="CTO"))
+    assert await c.seen() == {"A": "A", "B": "B"}
+    await shared_store.apply(patch(c("B"), 300, Title="gone"))
+    row = await shared_store.connection.fetchrow("SELECT sync, title FROM crm.person WHERE id = $1", loser)
+    assert row is not None
+    assert tuple(row) == ("declined", "CTO")
+
+
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 async def test_every_step_of_a_story_leaves_one_person_each(shared_store: Store, story: Story) -> None:
     """An id means the same human being after each step, and every letter still leads to somebody."""

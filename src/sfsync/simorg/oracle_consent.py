@@ -86,6 +86,9 @@ def undecided_differences(group: Group, side: Side, expected: Expected) -> Itera
         if row["sync"] not in allowed:
             yield f"{place}: row {row['id']} is {row['sync']}, it must be {stands.state}"
     asked = side.pending.get(group.subject_id or 0, [])
+    merged_into = side.rows[group.subject_id or 0]["merged_into"]
+    if merged_into is not None:
+        yield f"{place}: is marked as merged into {merged_into}, but it stands for itself"
     if stands.state == "declined" and asked:
         yield f"{place}: is declined, and crm.pending_decision still asks"
     if stands.state == "pending":

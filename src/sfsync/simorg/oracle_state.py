@@ -196,7 +196,8 @@ async def freeze(dsn: str) -> dict[int, Row]:
 
 async def _load_undecided(connection: asyncpg.Connection[Any]) -> dict[int, Row]:
     rows = await connection.fetch(
-        "SELECT p.id, to_jsonb(p)::text AS row FROM crm.person AS p WHERE p.sync <> 'synced'"
+        "SELECT p.id, to_jsonb(p)::text AS row FROM crm.person AS p"
+        " WHERE p.sync <> 'synced' AND p.merged_into IS NULL"
     )
     return {row["id"]: json.loads(row["row"]) for row in rows}
 

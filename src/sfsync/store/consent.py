@@ -24,8 +24,10 @@ async def settle_questions(
     if found.adopting:
         await connection.execute(database.sql("adopt_records"), org, found.adopting)
     equal = await _equal(connection, org, differing, found.questions)
+    filled = set(found.subject_ids) if equal else set()
     for question in equal:
-        found.project(question.subject_id, question.speaker, question.lead)
+        if question.subject_id not in filled:
+            found.project(question.subject_id, question.speaker, question.lead)
         found.merged.extend((alias, question.subject_id) for alias in question.alias_ids)
         found.released.extend(question.row_ids)
         found.unasked.append(question.subject_id)

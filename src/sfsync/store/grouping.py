@@ -135,10 +135,13 @@ def _add(result: Regrouping, group: Group, rows: Sequence[asyncpg.Record]) -> No
     result.adopting.extend(row["id"] for row in rows if not row["adopted"])
     result.unasked.extend(group.alias_ids)
     state, is_merger = combine(Decision(row["decision"]) for row in rows)
+    if state is not Decision.SYNCED and _is_parted(group, rows):
+        # Its row was emptied when it was merged away: there is nothing in it that a decision could keep.
+        result.project(group.subject_id, group.speaker, group.lead_id)
     if state is Decision.PENDING:
         speaker = next(row for row in rows if row["id"] == group.speaker)
         reason = Reason.MERGED if is_merger else _reason(speaker)
-        row_ids = tuple(row["own_id"] for row in rows if row["row_sync"] in ("synced", "pending"))
+        row_ids = tuple(row["own_id"] for row in rows if _waits_with(row, group))
         record_ids = tuple(row["id"] for row in rows)
         result.questions.append(
             Question(
@@ -151,6 +154,18 @@ def _add(result: Regrouping, group: Group, rows: Sequence[asyncpg.Record]) -> No
         result.released.extend(row["own_id"] for row in rows if row["row_sync"] == "pending")
         result.project(group.subject_id, group.speaker, group.lead_id)
         result.merged.extend((alias, group.subject_id) for alias in group.alias_ids)
+
+
+def _is_parted(group: Group, rows: Sequence[asyncpg.Record]) -> bool:
+    """Tell whether the person's own row is still one that was merged away into somebody else's."""
+    return any(row["own_id"] == group.subject_id and row["row_is_merged"] for row in rows)
+
+
+def _waits_with(row: asyncpg.Record, group: Group) -> bool:
+    """Tell whether the row of this record, if it has one of its own, waits for the decision on *group*."""
+    return row["row_sync"] in ("synced", "pending") or (
+        row["own_id"] == group.subject_id and bool(row["row_is_merged"])
+    )
 
 
 def _reason(speaker: asyncpg.Record) -> Reason:

@@ -20,6 +20,8 @@ from .sql import Schemas, quote
 _COUNT = "SELECT count(*), CASE WHEN count(*) > 0 THEN pg_notify('sfsync_change', $1) END FROM written"
 _SPEAKERS = {"person": (Entity.LEAD, Entity.CONTACT), "company": (Entity.ACCOUNT,)}
 # A decision may be taken between our reading and our writing, so the statement itself looks at it.
+# A row that was merged away holds nothing that a decision could keep; parted, it is filled again.
+_PARTED = {"person": "(t.sync = 'synced' OR t.merged_into IS NOT NULL) AND ", "company": ""}
 _GUARD = {"person": "t.sync = 'synced' AND ", "company": ""}
 
 
@@ -203,7 +205,7 @@ WITH written AS (
             ELSE COALESCE(t.deleted_at, EXCLUDED.deleted_at) END,
         synced_at = now(),
         {(", " + chr(10) + "        ").join(f"{name} = EXCLUDED.{name}" for name in names)}
-    WHERE {_GUARD[table]}({old}) IS DISTINCT FROM ({new})
+    WHERE {_PARTED[table]}({old}) IS DISTINCT FROM ({new})
     RETURNING t.*, xmax = 0 AS created
 ), fed AS (
     INSERT INTO sfsync.change (org, subject, subject_id, action, origin, source, record_id, columns, commit_ms)

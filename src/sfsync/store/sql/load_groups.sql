@@ -39,11 +39,13 @@ WITH RECURSIVE member (id) AS (
 SELECT
     r.id, r.entity, r.own_id, r.subject_id, r.grouped, r.complete, r.is_deleted, r.modstamp_ms,
     r.master_record_id, r.converted_contact_id, r.converted_date,
-    r.hold_until > clock_timestamp() AS held, r.unseen_since_ms, r.decision, r.adopted, p.sync AS row_sync
+    r.hold_until > clock_timestamp() AS held, r.unseen_since_ms, r.decision, r.adopted, p.sync AS row_sync,
+    p.is_merged AS row_is_merged
 FROM member AS m
 CROSS JOIN LATERAL (
     SELECT o.* FROM sfsync.record AS o WHERE o.id = m.id AND o.org = $1 OFFSET 0
 ) AS r
 LEFT JOIN LATERAL (
-    SELECT o.sync FROM crm.person AS o WHERE o.id = r.own_id AND o.merged_into IS NULL OFFSET 0
+    SELECT CASE WHEN o.merged_into IS NULL THEN o.sync END AS sync, o.merged_into IS NOT NULL AS is_merged
+    FROM crm.person AS o WHERE o.id = r.own_id OFFSET 0
 ) AS p ON true
