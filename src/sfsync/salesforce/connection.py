@@ -47,7 +47,7 @@ CLOCK_AGE_S_MAX = 3.0
 RETRY_AFTER_S_PATIENCE = 60.0
 _VERSION = re.compile(r"[1-9][0-9]{1,2}\.0")
 _NO_SCOPE = "INVALID_SESSION_ID"
-_USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
+_USAGE = re.compile(r"api-usage=(\d{1,18})/(\d{1,18})", re.ASCII)
 _NOT_CURED_BY_REPEATING = frozenset({"INVALID_QUERY_LOCATOR", "OVERSIZE"})
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from ..core.ids import RecordId
 from ..core.jsontext import parse_json
 from ..errors import QueryError, SalesforceError, UnavailableError
@@ -46,6 +48,20 @@ class Page:
     cleaned: int = 0
 
 
+class _DescribedField(msgspec.Struct):
+    """What every describe says of a field, and everything that reads one takes for granted."""
+
+    name: str
+    type: str
+    digits: int | None = None
+
+
+class _Description(msgspec.Struct):
+    """A describe, as far as it must have its shape."""
+
+    fields: list[_DescribedField]
+
+
 class Rest:
     """The reading half of the REST API; every call is repeated up to *tries* times while Salesforce is away."""
 
@@ -68,7 +84,12 @@ class Rest:
     async def describe(self, entity: str) -> dict[str, Any]:
         """Return what this user may see of *entity*: hidden fields are simply absent."""
         checked = Selection(entity, ()).entity
-        return _mapping(await self._read(f"{self._root}/sobjects/{checked}/describe", "describe"))
+        described = _mapping(await self._read(f"{self._root}/sobjects/{checked}/describe", "describe"))
+        try:
+            msgspec.convert(described, _Description)
+        except msgspec.ValidationError as error:
+            raise UnavailableError(f"the answer is no describe of {checked}: {error}", code="ANSWER") from None
+        return described
 
     async def count(self, entity: str) -> int:
         """Count the live records of *entity*."""

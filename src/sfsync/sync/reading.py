@@ -55,7 +55,7 @@ async def read_records(rest: Rest, plan: EntityPlan, ids: Sequence[RecordId]) ->
     """Read these records of one entity, deleted ones included. Raises what `Rest.read_by_ids` raises."""
     page = await rest.read_by_ids(selection(plan), ids)
     commands, letters = read_commands(page, plan)
-    found = {row.get("Id") for row in page.records}
+    found = {one for row in page.records if isinstance(one := row.get("Id"), str)}
     absences = [
         Absence(plan.entity, missing, page.read_from_ms, page.read_to_ms)
         for missing in ids
