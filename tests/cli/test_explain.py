@@ -68,8 +68,10 @@ async def test_explain_tells_the_same_as_the_api(explain: Cli, pg_dsn: str) -> N
         assert ended.json == await api.get(f"/v1/companies/{ACCOUNT}/provenance")
 
 
-async def test_explain_says_when_an_id_is_nobody(explain: Cli, pg_dsn: str) -> None:
-    """A misread id, one that nobody has, and a store without an org are three things."""
+async def test_explain_says_when_an_id_is_nobody(explain: Cli, pg_dsn: str, empty_dsn: str) -> None:
+    """A misread id, one that nobody has, a store without an org and no store at all are four things."""
+    ended = await explain("explain", CONTACT, SFSYNC_STORE__DSN=empty_dsn)
+    assert (ended.code, "holds no store of sfsync yet" in ended.err) == (2, True)
     ended = await explain("explain", CONTACT)
     assert (ended.code, "bound to no org yet" in ended.err) == (2, True)
     async with open_store(pg_dsn):

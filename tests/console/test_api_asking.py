@@ -226,6 +226,18 @@ async def test_store_before_its_first_start_is_unavailable(pg_dsn: str, empty_ds
             await api.call("POST", "/v1/pull", 503, json={"ids": [CONTACT]})
 
 
+async def test_reader_gives_up_on_a_locked_table(
+    scene: Scene, pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration or an operator holds it; clients come again, and none waits for ever."""
+    monkeypatch.setattr("sfsync.console.source._STATEMENT_TIMEOUT_S", 0.3)
+    async with calling(pg_dsn) as api, scene.store.connection.transaction():
+        await scene.store.connection.execute("LOCK TABLE crm.person IN ACCESS EXCLUSIVE MODE")
+        answer = await api.call("GET", f"/v1/people/{scene.ada}", 503)
+        assert answer.headers["Retry-After"] == "5"
+        assert "just now" in answer.body["detail"] or "too long" in answer.body["detail"]
+
+
 async def test_api_is_back_when_the_store_is(scene: Scene, pg_dsn: str, fault_proxy: StartProxy) -> None:
     """It was away before the first request, and went away again between two: no restart mends it, time does."""
     there = urlsplit(pg_dsn)

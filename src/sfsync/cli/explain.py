@@ -21,6 +21,7 @@ from ..errors import ConfigError
 from ..log import configure_logging
 from ..store.explanation import explain
 from ..store.people import Reference, Told, find, open_reader, parse_reference
+from ..store.report import known_org
 from .exits import FOUND, OK
 from .findings import printable
 from .wording import age
@@ -51,11 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _explain(settings: Settings, reference: Reference) -> Told | None:
-    async with open_store(settings.store) as database, open_reader(database) as reader:
-        found = await find(reader, reference)
-        if found is None:
-            return None
-        told = await explain(reader, found)
+    async with open_store(settings.store) as database:
+        await known_org(database)
+        async with open_reader(database) as reader:
+            found = await find(reader, reference)
+            if found is None:
+                return None
+            told = await explain(reader, found)
     return {"requested_id": reference, "kept_days": settings.store.change_retention_days} | told
 
 

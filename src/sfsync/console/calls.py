@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -134,11 +134,11 @@ def _typed(text: str, schema: Schema) -> object:
 def _instant(text: str) -> datetime:
     try:
         read = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError("must be an instant such as 2026-11-24T21:00:00Z (write + as %2B)") from None
-    if read.tzinfo is None:
-        raise ValueError("needs an offset, as in 2026-11-24T21:00:00Z (write + as %2B)")
-    return read
+        if read.tzinfo is None:
+            raise ValueError("no offset")
+        return read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("must be an instant with an offset: 2026-11-24T21:00:00Z (write + as %2B)") from None
 
 
 async def _read_body(request: web.Request, route: Route) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from .source import Source
 
 _log = structlog.get_logger()
 _RETRY_AFTER_S = 5
-_TIMED_OUT = "57014"
+_TIMED_OUT, _LOCKED = "57014", "55P03"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -87,6 +87,8 @@ def _unavailable(error: StoreError | ConfigError | TimeoutError) -> Problem:
     match error:
         case StoreUnavailableError(sqlstate=code) if code == _TIMED_OUT:
             why = "the answer takes too long to find: ask for less at a time, or filter by an id"
+        case StoreUnavailableError(sqlstate=code) if code == _LOCKED:
+            why = "a table is being changed just now"
         case StoreUnavailableError():
             why = "Postgres is away"
         case SchemaError():
