@@ -7,6 +7,7 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from structlog.testing import capture_logs
 
 from sfsync.console.routes import ROUTES
