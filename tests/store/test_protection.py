@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
 from sfsync.core.commands import Command
+from sfsync.core.ids import Entity
+from sfsync.core.mapping import bind
+from sfsync.core.mapping_file import default_mapping_text, parse_mapping
+from sfsync.core.standard_fields import standard_describe
 from sfsync.errors import ConfigError, SchemaError
 from sfsync.store.columns import ensure_columns
+from sfsync.store.database import StoreOptions, open_database
 from sfsync.store.grants import let_in, shut_out
+from sfsync.store.migrate import migrate
 from sfsync.store.protection import _OWN
+from sfsync.store.sql import Schemas
 from tests.store.harness import (
     ACCOUNT,
     CONTACT,
     CONTACT2,
     CONTACT3,
     LEAD,
+    MAPPING,
     Store,
     image,
     open_store,
@@ -315,7 +324,60 @@ async def test_same_state_again_touches_no_row(store: Store) -> None:
     after: str | None = ""
     while after is not None:
         after = await store.applier.reproject(after)
+    assert await migrate(store.database) == []
     assert await store.connection.fetch(ROWS) == before
+
+
+async def test_changed_mapping_touches_no_row_to_which_it_brings_nothing(store: Store) -> None:
+    """A column more, another one less: where nothing of ours changes, the row stays the very same version."""
+    await store.apply(image(ACCOUNT, 0, Name="A"), image(CONTACT, 1, LastName="山田", AccountId=ACCOUNT))
+    await store.connection.execute(
+        "SELECT crm.add_application_column('person', 'greeting', 'text'); UPDATE crm.person SET greeting = '様'"
+    )
+    versions = "SELECT id, xmin::text, ctid::text FROM crm.person UNION ALL SELECT id, xmin::text, ctid::text FROM crm.company"
+    before = await store.connection.fetch(versions)
+    document = tomllib.loads(default_mapping_text())
+    document["person"]["birth_date"] = {"contact": "Birthdate"}
+    document["company"]["ticker"] = "TickerSymbol"
+    del document["person"]["website"]
+    describes = {entity: standard_describe(entity) for entity in Entity}
+    changed = bind(parse_mapping(document), describes)
+    await ensure_columns(store.database, changed)
+    store.term.mapping = changed
+    await store.succeed()
+    after: str | None = ""
+    while after is not None:
+        after = await store.applier.reproject(after)
+    assert await store.connection.fetch(versions) == before
+    [person] = await store.live()
+    assert (person["greeting"], person["birth_date"], person["last_name"]) == ("様", None, "山田")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="Salesforce owns birth_date"):
+        await store.connection.execute("UPDATE crm.person SET birth_date = '2000-01-01'")
+    assert await store.connection.execute("UPDATE crm.person SET website = 'mine'") == "UPDATE 1"
+
+
+async def test_protection_and_views_go_by_the_names_of_the_schemas(empty_dsn: str) -> None:
+    """An installation may call its schemas otherwise; the switch keeps its name."""
+    options = StoreOptions(empty_dsn, schemas=Schemas("people", "machinery"))
+    async with open_database(options) as database:
+        await migrate(database)
+        await ensure_columns(database, MAPPING)
+        async with database.transaction() as connection:
+            await connection.execute("INSERT INTO people.person (id, org, last_name) VALUES (1, 'o', 'A')")
+        assert (await let_in(database, "pg_monitor", "reader")).given
+        assert await shut_out(database, "pg_monitor") == "reader"
+    other = await asyncpg.connect(empty_dsn)
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="Salesforce owns last_name"):
+            await other.execute("UPDATE people.person SET last_name = 'B'")
+        await other.execute("SELECT people.set_address_preference(1, 'person')")
+        await other.execute("SELECT people.add_application_column('person', 'own', 'text')")
+        await other.execute("SET sfsync.writer = on; UPDATE people.person SET last_name = 'B'")
+        await other.fetch(
+            "SELECT own FROM people.active_person, people.person_address, people.address_suggestion"
+        )
+    finally:
+        await other.close()
 
 
 async def test_change_by_sfsync_keeps_what_is_the_applications(store: Store) -> None:
