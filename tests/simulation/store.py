@@ -1,0 +1,101 @@
+"""The database that the histories of one worker share, and how it is emptied between them.
+
+Why: making a database takes longer than a short history. What one history leaves (rows, statistics of the planner,
+which may change the order in which a query finds rows) is removed before the next; columns and plans of the shipped
+mapping stay, since every history begins with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from sfsync.store.embedded import embedded_postgres
+from tests.postgres import SETTINGS
+
+from .postgres_wire import SIM_SCHEMA
+
+_SERVER = {
+    **SETTINGS,
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+    "max_wal_size": "2GB",
+    "max_parallel_workers_per_gather": "0",
+}
+_PASSWORD = "simulated"  # noqa: S105 - of a throwaway role on loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One database of the simulation."""
+
+    dsn: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where its server listens."""
+        parts = urlsplit(self.dsn)
+        assert parts.hostname and parts.port
+        return parts.hostname, parts.port
+
+
+@contextmanager
+def serving_store() -> Iterator[Store]:
+    """Serve an empty database: on the server that SFSYNC_TEST_DSN names, else on one of our own."""
+    with ExitStack() as stack:
+        dsn = os.environ.get("SFSYNC_TEST_DSN")
+        if dsn is None:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="sfsync-simulation-"))
+            dsn = stack.enter_context(embedded_postgres(Path(directory), settings=_SERVER))
+        name = f"sfsync_simulation_{os.getpid()}"
+        asyncio.run(_execute(dsn, f'CREATE DATABASE "{name}" TEMPLATE template0'))
+        stack.callback(lambda: asyncio.run(_execute(dsn, f'DROP DATABASE "{name}" WITH (FORCE)')))
+        own = urlsplit(dsn)._replace(path=f"/{name}").geturl()
+        if "SFSYNC_TEST_DSN" not in os.environ:
+            # A thousand logins a minute need not be hard to guess.
+            own = own.replace(urlsplit(dsn).password or "", _PASSWORD)
+            asyncio.run(_execute(dsn, f"SET scram_iterations = 1; ALTER ROLE sfsync PASSWORD '{_PASSWORD}'"))
+            dsn = dsn.replace(urlsplit(dsn).password or "", _PASSWORD)
+        asyncio.run(_execute(own, SIM_SCHEMA))
+        yield Store(f"{own}?sslmode=disable")
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+EMPTY = """
+DO $$
+DECLARE
+    tables text;
+BEGIN
+    SELECT string_agg(format('%I.%I', schemaname, tablename), ', ' ORDER BY schemaname, tablename) INTO tables
+    FROM pg_tables
+    WHERE schemaname IN ('crm', 'sfsync')
+        AND tablename NOT IN ('migration', 'postal_code', 'mapped_column', 'released_column');
+    SET LOCAL session_replication_role = replica;
+    IF tables IS NOT NULL THEN
+        EXECUTE 'TRUNCATE ' || tables || ' RESTART IDENTITY CASCADE';
+        ALTER SEQUENCE sfsync.own_id RESTART;
+        UPDATE sfsync.mapped_column
+        SET suspended_since = NULL, suspended_field = NULL, suspended_reason = NULL, projected = true;
+    END IF;
+    DELETE FROM pg_statistic WHERE starelid IN (
+        SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname IN ('crm', 'sfsync')
+    );
+END
+$$
+"""
