@@ -145,6 +145,8 @@ async def test_pull_and_decisions_are_done_by_the_daemon(pg_dsn: str) -> None:
             assert answer.body["requests"][0]["outcome"] in ("created", "equal")
             person = await api.get(f"/v1/people/{lead}")
             assert person["columns"]["last_name"] == "Pulled"
+            again = await api.post("/v1/pull", {"ids": [str(person["id"])], "with_company": True})
+            assert again.body["requests"][0]["outcome"] in ("equal", "unsettled")
 
             decide = f"/v1/people/{person['id']}/decision"
             declined = await api.post(decide, {"choice": "decline", "by": "Grace"})

@@ -12,11 +12,8 @@ from collections.abc import Sequence
 
 from aiohttp import hdrs
 
-from ..core.ids import entity_of, record_id
-from ..errors import ConfigError
 from ..store.database import Database
-from ..store.people import Told, load_requests, load_row
-from ..store.report import known_org
+from ..store.people import Told, load_requests, load_row, parse_reference
 from ..store.requests import answers, put_requests
 from .calls import Call, Reply
 from .problems import Fault, Problem
@@ -52,11 +49,8 @@ async def decide(source: Source, call: Call) -> Reply:
 
 async def pull(source: Source, call: Call) -> Reply:
     """Read records from Salesforce now."""
-    ids = _records(call.body["ids"])
-    database = await source.database()
-    org = await known_org(database)
-    if org is None:
-        raise ConfigError("the store is bound to no org yet: start sfsync run first")
+    ids = _wanted(call.body["ids"])
+    database, org = await source.bound()
     wanted = [f"{one} with company" for one in ids] if call.body.get("with_company") else ids
     requests = await put_requests(database, org, "pull", wanted)
     await answers(database, requests, timeout_s=call.body.get("wait_s", _PULL_WAIT_S))
@@ -75,20 +69,18 @@ async def request(source: Source, call: Call) -> Reply:
     return Reply(told[0])
 
 
-def _records(ids: Sequence[str]) -> list[str]:
-    """Return 18-character ids of records that can be pulled. Raises `Problem` pointing to each that is none."""
-    records: list[str] = []
+def _wanted(ids: Sequence[str]) -> list[str]:
+    """Return the ids as a pull takes them. Raises `Problem` pointing to each that is none."""
+    wanted: list[str] = []
     found: list[Fault] = []
     for place, text in enumerate(ids):
         try:
-            if entity_of(text) is None:
-                raise ValueError("is not the id of a Lead, Contact or Account")
-            records.append(record_id(text))
+            wanted.append(str(parse_reference(text)))
         except ValueError as error:
             found.append(Fault(str(error), pointer=f"#/ids/{place}"))
     if found:
         raise Problem(400, f"{found[0].pointer} {found[0].detail}", faults=found)
-    return records
+    return wanted
 
 
 async def _tell(database: Database, requests: Sequence[int]) -> list[Told]:

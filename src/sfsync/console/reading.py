@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 import msgspec
 
 from ..core.ids import RecordId, record_id
-from ..errors import ConfigError
 from ..store.explanation import explain
 from ..store.people import (
     Filter,
@@ -35,7 +34,7 @@ from ..store.people import (
     load_row,
     tell_record,
 )
-from ..store.report import known_org, report
+from ..store.report import report
 from .calls import Call, Reply
 from .problems import Fault, Problem
 from .source import Source
@@ -92,11 +91,8 @@ async def person(source: Source, call: Call) -> Reply:
         row = await load_row(reader, found)
         question = await load_question(reader, found.id)
         company_id = msgspec.json.decode(row["company_id"])
-        company = (
-            await load_row(reader, Found("company", company_id, found.org))
-            if company_id is not None
-            else None
-        )
+        employer = Found("company", company_id, found.org)
+        company = None if company_id is None else await load_row(reader, employer)
         who = await _who(reader, found, call.id, row, question)
         address = await load_address(reader, found.id)
     return Reply(who | row | {"company": company, "address": address, "pending": question})
@@ -170,11 +166,7 @@ async def certificates(source: Source, call: Call) -> Reply:
 
 async def status(source: Source, _call: Call) -> Reply:
     """Tell the state of the work."""
-    database = await source.database()
-    org = await known_org(database)
-    if org is None:
-        raise ConfigError("the store is bound to no org yet: start sfsync run first")
-    return Reply(await report(database, org))
+    return Reply(await report(*await source.bound()))
 
 
 async def find_subject(reader: Reader, reference: Reference, kind: Kind) -> Found:

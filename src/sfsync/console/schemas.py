@@ -327,7 +327,7 @@ SCHEMAS: Mapping[str, Schema] = {
                 "minItems": 1,
                 "maxItems": 200,
                 "items": {"type": "string", "maxLength": 18},
-                "description": "ids of Leads, Contacts or Accounts, of 15 or 18 characters",
+                "description": "ids of Leads, Contacts or Accounts, of 15 or 18 characters, or of people in digits",
             },
             "with_company": {
                 **BOOLEAN,

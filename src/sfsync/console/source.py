@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
+from ..errors import ConfigError
 from ..store.database import Database, StoreOptions, open_database
 from ..store.people import Reader, open_reader
+from ..store.report import known_org
 
 _CONNECTIONS_MAX = 2
 _STATEMENT_TIMEOUT_S = 5.0
@@ -50,6 +52,14 @@ class Source:
                     open_database(self._options, connections_max=_CONNECTIONS_MAX)
                 )
             return self._database
+
+    async def bound(self) -> tuple[Database, str]:
+        """Return the open store and its org. Raises `ConfigError` when it is bound to none yet."""
+        database = await self.database()
+        org = await known_org(database)
+        if org is None:
+            raise ConfigError("the store is bound to no org yet: start sfsync run first")
+        return database, org
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Reader]:
