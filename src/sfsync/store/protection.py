@@ -36,10 +36,10 @@ DECLARE
     mapped text[];
 BEGIN
     IF {own_same} AND ({mapped_same} OR NOT ({follows})) THEN
-        RETURN NEW;
+        RETURN NULL;
     END IF;
     IF {may_write} THEN
-        RETURN NEW;
+        RETURN NULL;
     END IF;
     kept := array_remove(ARRAY[{own_names}]::text[], NULL);
     IF cardinality(kept) > 0 THEN
@@ -76,9 +76,10 @@ END
 $protect$
 """
 
-# The name is compared because that costs least; whoever else may write is let pass by the function.
+# The name is compared because that costs least; whoever else may write is let pass by the function. Rows are looked at
+# after the update: for a trigger before it Postgres locks each row first, which is a write of its own.
 _TRIGGER = """
-CREATE OR REPLACE TRIGGER {name} BEFORE {event} ON crm.{table} FOR EACH {level}
+CREATE OR REPLACE TRIGGER {name} {moment} {event} ON crm.{table} FOR EACH {level}
 WHEN ((current_setting('sfsync.writer', true) = 'on' AND current_user = {owner}) IS NOT TRUE)
 EXECUTE FUNCTION sfsync.{function}()
 """
@@ -124,18 +125,21 @@ def _functions(mapped: Mapping[Table, Iterable[str]]) -> Iterator[Generated]:
 def _triggers(owner: str) -> Iterator[Generated]:
     for table in _OWN:
         for event in ("UPDATE", "INSERT", "DELETE", "TRUNCATE"):
-            level, function = (
-                ("ROW", f"protect_{table}") if event == "UPDATE" else ("STATEMENT", "protect_rows")
-            )
+            moment, level, function = "BEFORE", "STATEMENT", "protect_rows"
+            if event == "UPDATE":
+                moment, level, function = "AFTER", "ROW", f"protect_{table}"
             name = f"sfsync_{event.lower()}"
-            yield Generated(
-                "TRIGGER",
-                f"{name} ON crm.{table}",
-                "Lets nobody but sfsync write what follows Salesforce.",
-                _TRIGGER.format(
-                    name=name, event=event, table=table, level=level, owner=owner, function=function
-                ),
+            statement = _TRIGGER.format(
+                name=name,
+                moment=moment,
+                event=event,
+                table=table,
+                level=level,
+                owner=owner,
+                function=function,
             )
+            meaning = "Lets nobody but sfsync write what follows Salesforce."
+            yield Generated("TRIGGER", f"{name} ON crm.{table}", meaning, statement)
 
 
 def _same(columns: Sequence[str]) -> str:
