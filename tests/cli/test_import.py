@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any
 
 import pytest
 
-from sfsync.cli import import_people
+from sfsync.cli import import_people, progress
 from sfsync.cli.arguments import build_parser
 from sfsync.cli.exits import exit_code
+from sfsync.cli.import_report import Report
+from sfsync.cli.import_source import Source, form_of
 from sfsync.config import load_settings
 from sfsync.core.ids import record_id
 from sfsync.errors import SfsyncError
+from sfsync.store.import_files import Feeds
 from tests.cli.conftest import PATIENCE_S, Cli, control
 from tests.cli.test_with_daemon import QUICK, daemon, nothing_owed, value
 from tests.simorg.site import eventually
@@ -76,8 +80,8 @@ def written(cli: Cli | Here, *lines: str, name: str = "people.csv", encoding: st
 
 
 def report_of(path: Path) -> list[list[str]]:
-    text = path.read_text(encoding="utf-8-sig")
-    return list(csv.reader(text.splitlines(keepends=True)))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.reader(file))
 
 
 async def test_dry_run_tells_what_would_happen_and_changes_nothing(here: Here, pg_dsn: str) -> None:
@@ -123,7 +127,8 @@ async def test_file_of_excel_in_japan_is_read(here: Here) -> None:
         (("crm_id",), ("--delimiter", "ab"), "--delimiter: one character"),
         (("crm_id",), ("--columns", "absent.toml"), "absent.toml cannot be read (No such file or directory)"),
         (("crm_id",), ("--columns", "people.csv"), "people.csv is not TOML"),
-        (("crm_id",), ("--report", "people.csv"), "people.csv is there already"),
+        (("crm_id",), ("--report", "people.csv"), "people.csv is the file that is imported"),
+        (("crm_id",), ("--report", "there.csv"), "there.csv is there already"),
     ],
 )
 async def test_file_that_cannot_be_used_ends_with_2(
@@ -131,6 +136,7 @@ async def test_file_that_cannot_be_used_ends_with_2(
 ) -> None:
     """And says what is wrong with it."""
     written(here, *lines)
+    written(here, "line,reason,crm_id", name="there.csv")
     code, text = await here("people.csv", *options)
     assert (code, told in text) == (2, True), text
 
@@ -162,6 +168,53 @@ async def test_columns_may_be_chosen_or_left_out(here: Here) -> None:
     assert (told["columns"], told["created"]) == (["crm_id", "last_name"], 1)
     chosen.write_text('"お名前" = "surname"\n', "utf-8")
     assert "no such column: surname" in (await here(*words))[1]
+
+
+async def test_two_spellings_of_one_id_are_one_record(here: Here) -> None:
+    """Exports have 18 characters, reports 15."""
+    written(here, "crm_id,last_name", f"{CONTACT},A", f"{CONTACT[:15]},B")
+    told = await here.json("people.csv", "--dry-run")
+    assert (told["created"], told["duplicate"]) == (1, 1)
+    assert told["examples"]["duplicate"] == [{"line": 2, "record_id": CONTACT, "why": "line 3 counts"}]
+
+
+async def test_row_that_the_leader_rejects_is_reported_with_its_cells(here: Here, tmp_path: Path) -> None:
+    """The store knows its line only; the file still has its cells."""
+    path = written(here, "last_name,crm_id,memo", f"=A,{CONTACT},x", f'"B\r\nC",{CONTACT2},y')
+    form = form_of(path, "auto", None)
+    feeds = ["last_name", "crm_id", None]
+    source = Source(form, ["last_name", "crm_id", "memo"], feeds, {"last_name": "text"}, Feeds([], [], None))
+    with Report(tmp_path / "late.csv", source.header, feeds, force=False) as report:
+        source.report_late(report, {3: "erased"})
+        assert report.keep() == tmp_path / "late.csv"
+    assert report_of(tmp_path / "late.csv") == [
+        ["line", "reason", "crm_id", "last_name", "memo"],
+        ["3", "erased", CONTACT2, "B\r\nC", "y"],
+    ]
+    assert not (tmp_path / "late.csv.part").exists()
+
+
+async def test_import_that_fails_leaves_no_report(here: Here) -> None:
+    """Half a report would pass for a whole one, and stand in the way of the next."""
+    written(here, "crm_id", "x")
+    code, _ = await here("people.csv", "--timeout-s", "0.2")
+    assert code == 1
+    assert os.listdir(here.directory) == ["people.csv"]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_progress_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, is_terminal: bool
+) -> None:
+    """A bar where people watch; elsewhere lines, not too many."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(progress, "_EVERY_S", 0.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress.showing("importing") as show:
+        show(1_000, 20_000)
+    told = capsys.readouterr().err
+    assert ("importing: 1,000 of 20,000" in told) is not is_terminal
+    assert "importing" in told
 
 
 async def test_import_beside_a_daemon_and_without_one(cli: Cli, pg_dsn: str, org: dict[str, str]) -> None:

@@ -106,6 +106,8 @@ def _reporting(arguments: argparse.Namespace, source: Source) -> Iterator[Report
         yield None
         return
     path = path or arguments.file.with_name(arguments.file.name + ".rejected.csv")
+    if path.exists() and path.samefile(arguments.file):
+        raise ConfigError(f"--report: {path} is the file that is imported: choose another")
     with Report(path, source.header, source.feeds, force=arguments.force) as report:
         yield report
 
@@ -113,9 +115,9 @@ def _reporting(arguments: argparse.Namespace, source: Source) -> Iterator[Report
 async def _rehearse(settings: Settings, source: Source, report: Report | None) -> Tally:
     async with open_store(settings.store) as database:
         org = await _bound_org(database)
-        with showing(f"reading {source.form.path.name}") as read, showing("comparing") as compared:
-            rows = source.rows(report, read)
-            tally = await rehearse_file(database, org, source.fed, rows, compared)
+        with showing(f"rehearsing {source.form.path.name}") as show:
+            rows = source.rows(report, show)
+            tally = await rehearse_file(database, org, source.fed, rows, show)
     tally.add(source.tally)
     return tally
 

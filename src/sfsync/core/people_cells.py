@@ -281,6 +281,7 @@ class RowReader:
         """Return what a row says, or all that is wrong with it."""
         if row.fault:
             return Rejected(row.line, row.fault, row.cells)
+        row = self._cleaned(row)
         faults: list[str] = []
         person = self._person(row, faults)
         company = self._company(row, faults)
@@ -292,6 +293,15 @@ class RowReader:
             self.homeless += 1
             theirs = {}
         return ImportRow(row.line, person, company, own, theirs)
+
+    def _cleaned(self, row: Row) -> Row:
+        """Clean the cells of the rare row that needs it."""
+        whole = "".join(row.cells)
+        if clean_text(whole) is whole:
+            return row
+        cells = [clean_text(cell) for cell in row.cells]
+        self.cleaned += sum(new is not old for new, old in zip(cells, row.cells, strict=True))
+        return Row(row.line, cells)
 
     def _person(self, row: Row, faults: list[str]) -> RecordId | None:
         text = row.cells[self._ids[PERSON_ID]].strip()
@@ -314,8 +324,7 @@ class RowReader:
             if text == CLEAR:
                 cells[name] = None
             elif text and reader is None:
-                cells[name] = cleaned = clean_text(raw)
-                self.cleaned += cleaned is not raw
+                cells[name] = raw
             elif text and reader is not None:
                 try:
                     cells[name] = reader(text)

@@ -197,15 +197,17 @@ def _rows(lines: Iterator[Line], encoding: Encoding, delimiter: str) -> Iterator
     # The default of 131,072 is less than one long text of Salesforce's; a row is bounded by its bytes.
     csv.field_size_limit(ROW_BYTES_MAX)
     feed = _Feed(lines, encoding)
+    reader = csv.reader(feed, delimiter=delimiter, strict=True)
     while True:
         feed.begin_row()
         try:
-            cells = next(csv.reader(feed, delimiter=delimiter, strict=True))
+            cells = next(reader)
         except StopIteration:
             return
         except (csv.Error, _TooLongError) as error:
             yield Row(feed.taken[0].number, _made_out(feed, delimiter), _quote_fault(feed, error))
             feed.give_back()
+            reader = csv.reader(feed, delimiter=delimiter, strict=True)
             continue
         bad = feed.bad_byte
         fault = (

@@ -8,13 +8,13 @@ Postgres keeps from writing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 
 import asyncpg
+import msgspec
 
 from ..core.importing import Fate, Tally
 from ..core.people_cells import ImportRow
@@ -138,7 +138,7 @@ async def _copy(
 
 
 def _record(import_id: int, row: ImportRow) -> tuple[object, ...]:
-    cells, company_cells = json.dumps(row.cells), json.dumps(row.company_cells)
+    cells, company_cells = (msgspec.json.encode(one).decode() for one in (row.cells, row.company_cells))
     return import_id, row.line, row.record_id, row.company, cells, company_cells
 
 

@@ -8,12 +8,12 @@ the same questions and writes nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from ..core.consent import Decision
 from ..core.ids import Entity, RecordId, entity_of
@@ -96,7 +96,7 @@ async def plan_part(
             _add(people, row, facts)
             if row["company_id"] not in (None, CLEAR):
                 part.companies.setdefault(RecordId(row["company_id"]), {}).update(
-                    json.loads(row["company_cells"])
+                    msgspec.json.decode(row["company_cells"])
                 )
         else:
             part.tally.note(fate, row["line"], row["record_id"])
@@ -120,7 +120,7 @@ def _add(people: dict[int | str, Person], row: asyncpg.Record, facts: asyncpg.Re
     has_row = facts["person_id"] is not None
     person = people.setdefault(person_id or record_id, Person(record_id, person_id, has_row))
     person.company = row["company_id"] or person.company
-    person.cells |= json.loads(row["cells"])
+    person.cells |= msgspec.json.decode(row["cells"])
     person.rows.append(Named(row["line"], record_id, facts["own_id"]))
 
 
@@ -255,19 +255,23 @@ def _entities(ids: Iterable[str]) -> list[str]:
     return [str(entity_of(one) or Entity.CONTACT) for one in ids]
 
 
+def _json(cells: dict[str, str | None]) -> str:
+    return msgspec.json.encode(cells).decode()
+
+
 def _people_arrays(people: Sequence[Person], side: str | None) -> Arrays:
     return (
         [person.person_id for person in people],
         [person.record_id for person in people],
         [person.company for person in people],
-        [json.dumps(person.cells) for person in people],
+        [_json(person.cells) for person in people],
         [side] * len(people),
     )
 
 
 def _company_arrays(subject_ids: list[int | None], ids: Sequence[RecordId], part: Part) -> Arrays:
     nothing: list[str | None] = [None] * len(ids)
-    return subject_ids, list(ids), nothing, [json.dumps(part.companies[one]) for one in ids], nothing
+    return subject_ids, list(ids), nothing, [_json(part.companies[one]) for one in ids], nothing
 
 
 def _count(part: Part, differing: Sequence[asyncpg.Record], companies: set[str]) -> None:
