@@ -215,6 +215,11 @@ async def test_application_works_beside_sfsync(roles: Roles) -> None:
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await letters.execute(statement)
+        await letters.execute("SELECT crm.decide(id, 'decline') FROM crm.person WHERE sync <> 'declined'")
+        assert await letters.fetchval("SELECT count(*) FROM crm.person WHERE sync = 'declined'") == 3
+        assert await letters.fetchval("SELECT array_agg(DISTINCT decided_by) FROM crm.decision") == [
+            roles.letters
+        ]
     asked = await roles.store.connection.fetchval("SELECT asked_by FROM sfsync.request WHERE kind = 'pull'")
     assert asked == roles.letters
     async with roles.session(roles.reports) as reports:
