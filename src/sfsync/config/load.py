@@ -69,9 +69,8 @@ def _read_file(source: Path, faults: list[Fault]) -> Tables:
         raise ConfigError(
             f"{source}: cannot be read ({error.strerror}); name another file with --config"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        place = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "not UTF-8"
-        raise ConfigError(f"{source}: is not TOML: {place}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: is not TOML: {toml_fault(error)}") from None
     tables: Tables = {}
     for section, table in found.items():
         if isinstance(table, dict):
@@ -81,6 +80,27 @@ def _read_file(source: Path, faults: list[Fault]) -> Tables:
     faults += _secrets_in_file(tables)
     _anchor_paths(tables, source.resolve().parent)
     return tables
+
+
+def toml_fault(error: Exception) -> str:
+    """Say why a text is not TOML that can be read, without quoting it."""
+    match error:
+        case tomllib.TOMLDecodeError():
+            return str(error)
+        case UnicodeDecodeError():
+            return "not UTF-8"
+        case RecursionError():
+            return "nested too deeply"
+        case _:
+            return "a number in it is too long"
+
+
+def expanded(path: str) -> Path:
+    """Return a path with its leading `~` read as a home directory, or as it is when nobody has that name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _secrets_in_file(tables: Tables) -> Iterator[Fault]:
@@ -109,7 +129,7 @@ def _anchor_paths(tables: Tables, directory: Path) -> None:
                 and "Path" in str(model.model_fields[key].annotation)
                 and isinstance(value, str)
             ):
-                tables[section][key] = str(directory / Path(value).expanduser())
+                tables[section][key] = str(directory / expanded(value))
 
 
 class _EnvironSource(EnvSettingsSource):
@@ -160,7 +180,7 @@ def _read_secret_files(tables: Tables, faults: list[Fault], *, shared_allowed: b
                 faults.append((f"{section}.{key}_file", f"and {section}.{key} are both set; keep one"))
                 continue
             try:
-                table[key] = _read_secret(Path(str(source)).expanduser(), shared_allowed=shared_allowed)
+                table[key] = _read_secret(expanded(str(source)), shared_allowed=shared_allowed)
             except ValueError as error:
                 faults.append((f"{section}.{key}_file", str(error)))
                 # The key is not missing besides: one fault, one line.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..core.mapping_file import MappingFile, default_mapping, parse_mapping
 from ..errors import ConfigError
+from .load import toml_fault
 from .model import MappingSettings
 
 
@@ -21,14 +22,14 @@ def load_mapping(settings: MappingSettings) -> MappingFile:
 def read_mapping(path: Path) -> MappingFile:
     """Return the mapping of a file. Raises `ConfigError`, which names the file and every fault in it."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"mapping.file: {path} cannot be read ({error.strerror}); check path and rights"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        place = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "not UTF-8"
-        raise ConfigError(f"mapping.file: {path} is not TOML: {place}") from None
+        text = path.read_bytes()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no file can have this name"
+        raise ConfigError(f"mapping.file: {path} cannot be read ({why}); check path and rights") from error
+    try:
+        document = tomllib.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"mapping.file: {path} is not TOML: {toml_fault(error)}") from None
     try:
         return parse_mapping(document)
     except ConfigError as error:
