@@ -135,6 +135,16 @@ async def test_import_goes_on_where_a_daemon_died(room: Room, monkeypatch: pytes
     assert await room.value("SELECT count(*) FROM sfsync.change WHERE action = 'created'") == 20
 
 
+async def test_file_that_is_asked_for_twice_is_taken_once(room: Room) -> None:
+    """Whoever lost the connection while asking asks again, and wants to know what became of the whole file."""
+    import_id = await staged(room, [row(n, nobody(n), f"P{n}") for n in range(2, 12)])
+    requests = [await asked(room, import_id), await asked(room, import_id)]
+    async with room.doing(room.requests.run()):
+        for request in requests:
+            outcome, detail = await answered(room, request)
+            assert (outcome, counts(detail), detail["rows"]) == ("imported", {"created": 10}, 10)
+
+
 async def test_row_that_the_application_forbids_costs_nobody_else(room: Room) -> None:
     """An application may check its own columns; all or nothing holds for a row, not for a file."""
     await room.connection.execute("ALTER TABLE crm.person ADD CONSTRAINT no_x CHECK (last_name <> 'X')")

@@ -7,6 +7,7 @@ check its own columns) is found by taking ever smaller parts, and costs nobody e
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Importing:
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        # Two requests for one file, as after a connection that was lost while asking, must not share its rows.
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def _database(self) -> Database:
@@ -55,11 +58,14 @@ class Importing:
     async def serve(self, request: Request) -> Answer:
         """Take the file. Raises `ValueError` when there is none, or the mapping lost one of its columns."""
         import_id = _import_id(request)
+        async with self._one_at_a_time:
+            return await self._serve(request, import_id)
+
+    async def _serve(self, request: Request, import_id: int) -> Answer:
         rows = await self._database.fetch("load_import_file", self._work.org, import_id)
         if not rows:
             raise ValueError("no such file waits in the store: import it again")
-        [asked] = await self._database.fetch("load_request", request.id)
-        tally = Tally.of_json(json.loads(asked["detail"] or "{}"))
+        tally = Tally.of_json(json.loads(rows[0]["taken"]))
         progress = _Progress(request, import_id, tally, tally.rows + rows[0]["rows_left"])
         await self._take_all(self._described(rows[0], request), progress)
         counts = {str(fate): count for fate, count in progress.tally.counts.items()}
@@ -68,8 +74,8 @@ class Importing:
 
     def _described(self, row: asyncpg.Record, request: Request) -> ImportFile:
         mapping = self._work.mapping
-        people = {column.name: column.pg_type for column in mapping.person}
-        companies = {column.name: column.pg_type for column in mapping.company}
+        people = {column.name: column.pg_type for column in mapping.stored("person")}
+        companies = {column.name: column.pg_type for column in mapping.stored("company")}
         statements = compose_import(
             _fed(row["person_columns"], people, ""),
             _fed(row["company_columns"], companies, "company."),
@@ -152,7 +158,9 @@ class Importing:
             [reason for _, reason in rejected],
         )
         detail = json.dumps({**tally.as_json(), "rows": progress.total})
-        await connection.execute(self._database.sql("note_request"), progress.request.id, detail)
+        await connection.execute(
+            self._database.sql("note_import"), progress.import_id, progress.request.id, detail
+        )
 
 
 def _import_id(request: Request) -> int:

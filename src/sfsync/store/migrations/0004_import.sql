@@ -1,13 +1,15 @@
 -- 0004: files of people that wait to be imported.
 -- transactional: yes. Old code may run beside it: yes, it does not know these tables.
 
--- One file; the request of kind `import` names it by its id. The columns are those that the file feeds.
+-- One file; the request of kind `import` names it by its id. The columns are those that the file feeds; `taken` counts
+-- what became of its rows so far.
 CREATE TABLE sfsync.import_file (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     org text COLLATE "C" NOT NULL,
     person_columns text[] NOT NULL,
     company_columns text[] NOT NULL,
     address_preference text,
+    taken jsonb NOT NULL DEFAULT '{}',
     staged_at timestamptz NOT NULL DEFAULT now()
 );
 
