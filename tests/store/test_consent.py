@@ -162,6 +162,17 @@ async def test_equal_person_is_synced_at_once(store: Store) -> None:
     assert (await store.people())[0]["last_name"] == "Sato"
 
 
+async def test_blank_does_not_disagree_with_what_salesforce_fills_by_itself(store: Store) -> None:
+    """No application keeps the owner of a record; another value than Salesforce's is a difference all the same."""
+    person = await imported(store, CONTACT, last_name="Yamada")
+    await store.apply(read(CONTACT, 0, begun=100, LastName="Yamada", OwnerId="0055i00000Usr01AAA"))
+    assert await state(store, person) == ("synced", None)
+    other = await imported(store, LEAD, last_name="Sato", status="Open")
+    await store.apply(read(LEAD, 0, begun=100, LastName="Sato", Status="Closed"))
+    assert [row[2:] for row in await pending(store)] == [("status", "Open", "Closed")]
+    assert await state(store, other) == ("pending", "differs")
+
+
 async def test_absent_person_stays_pending(store: Store) -> None:
     """Nobody can tell a purged record from a hidden one."""
     person = await imported(store, CONTACT, last_name="Yamada")

@@ -55,6 +55,7 @@ class Column:
     """A column of crm.person or crm.company, and the field of each entity that feeds it.
 
     Not `compared` is a column that only Salesforce itself sets, such as CreatedDate: nobody can disagree with it.
+    `defaulted` is one that Salesforce fills where nobody does, such as OwnerId: a blank does not disagree with it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Column:
     role: Role
     sources: Mapping[Entity, str]
     compared: bool = True
+    defaulted: bool = False
 
 
 Pause = Literal["gone", "retyped", "unread"]
@@ -290,8 +292,9 @@ def _typed_column(
     if problem or pg_type is None:
         binding.faults.append(Finding(mapped.table, mapped.name, "", problem))
         return None
-    compared = any(_is_set_by_people(binding.describes[entity][name]) for entity, name in sources.items())
-    return Column(mapped.name, pg_type, mapped.role, sources, compared)
+    described = [binding.describes[entity][name] for entity, name in sources.items()]
+    compared = any(map(_is_set_by_people, described))
+    return Column(mapped.name, pg_type, mapped.role, sources, compared, all(map(_is_defaulted, described)))
 
 
 def _type_problem(
@@ -385,6 +388,11 @@ def _is_announced(described: Mapping[str, Any]) -> bool:
 def _is_set_by_people(described: Mapping[str, Any]) -> bool:
     """Tell whether anybody could write the field; a describe that does not say leaves it open."""
     return bool(described.get("createable", True) or described.get("updateable", True))
+
+
+def _is_defaulted(described: Mapping[str, Any]) -> bool:
+    """Tell whether Salesforce fills the field at creation if nobody does, so that it is never blank."""
+    return bool(described.get("defaultedOnCreate")) and not described.get("nillable", True)
 
 
 def announcement(described: Mapping[str, Any]) -> str:

@@ -30,6 +30,9 @@ UNANNOUNCED = frozenset(
 )
 """Standard fields that change without any change event naming them."""
 
+FILLED_BY_SALESFORCE = frozenset(["OwnerId", "Status"])
+"""Standard fields, besides checkboxes, that Salesforce fills at creation where nobody does."""
+
 SET_BY_SALESFORCE = frozenset(
     [
         "Id",
@@ -142,6 +145,8 @@ def standard_describe(entity: Entity) -> dict[str, Any]:
             "name": name,
             "type": kind,
             "createable": name not in SET_BY_SALESFORCE,
+            "defaultedOnCreate": name in FILLED_BY_SALESFORCE,
+            "nillable": name not in FILLED_BY_SALESFORCE,
             "updateable": name not in SET_BY_SALESFORCE,
         }
         for name, kind in STANDARD_TYPES[entity].items()

@@ -94,6 +94,8 @@ def _differs(column: Column) -> str:
     elif column.pg_type == "boolean":
         # Salesforce knows no blank checkbox: what nobody ticked is false.
         stored, told = f"COALESCE({stored}, false)", f"COALESCE({told}, false)"
+    if column.defaulted and column.pg_type != "boolean":
+        return f"{stored} IS NOT NULL AND {stored} IS DISTINCT FROM {told}"
     return f"{stored} IS DISTINCT FROM {told}"
 
 
