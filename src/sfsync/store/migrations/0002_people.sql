@@ -88,6 +88,10 @@ SELECT r.org, r.id AS salesforce_id, r.own_id, r.subject_id AS company_id, r.is_
 FROM sfsync.record AS r
 WHERE r.entity = 'Account' AND r.subject_id IS NOT NULL;
 
+-- The change feed, for applications; `columns` is null where the row was made.
+CREATE VIEW crm.change AS
+SELECT c.seq, c.org, c.subject, c.subject_id, c.action, c.origin, c.columns, c.at FROM sfsync.change AS c;
+
 CREATE VIEW crm.decision AS
 SELECT d.org, d.person_id, d.choice, d.decided_by, d.via, d.decided_at FROM sfsync.decision AS d;
 
