@@ -25,7 +25,7 @@ from ..store.import_files import forget_file, rehearse_file, rejected_rows, stag
 from ..store.report import known_org
 from .asking import Answered, Wish, ask
 from .exits import FOUND, OK
-from .findings import printable
+from .findings import printable, printable_json
 from .import_report import Report
 from .import_source import Asked, Form, Source, chosen_columns, feeds_of, form_of, known_columns, store_feeds
 from .progress import Show, showing
@@ -73,7 +73,8 @@ async def import_file(settings: Settings, arguments: argparse.Namespace) -> int:
         "report": str(kept) if kept else None,
         "request": request,
     }
-    print(json.dumps(summary, indent=2, ensure_ascii=False) if arguments.json else "\n".join(_lines(summary)))
+    as_json = printable_json(json.dumps(summary, indent=2, ensure_ascii=False))
+    print(as_json if arguments.json else "\n".join(_lines(summary)))
     return FOUND if tally.counts[Fate.REJECTED] else OK
 
 
@@ -160,14 +161,14 @@ def _watcher(show: Show, rows: int) -> Any:
 
 def _examples(tally: Tally) -> dict[str, list[dict[str, Any]]]:
     return {
-        str(fate): [{"line": line, "record_id": record, "why": why} for line, record, why in shown]
+        str(fate): [{"line": line, "record_id": record or None, "why": why} for line, record, why in shown]
         for fate, shown in tally.examples.items()
     }
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:
     title = "would be imported" if summary["dry_run"] else "imported"
-    delimiter = {"\t": "tab"}.get(summary["delimiter"], summary["delimiter"])
+    delimiter = printable({"\t": "tab"}.get(summary["delimiter"], summary["delimiter"]))
     yield (
         f"{printable(summary['file'])} {title}: {summary['rows']:,} rows, {summary['encoding']}, delimiter {delimiter}"
     )

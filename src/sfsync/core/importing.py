@@ -84,10 +84,13 @@ class Tally:
         return self.counts.total()
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as it is kept in the detail of a request."""
+        """Return it as it is kept in the detail of a request: without record ids, which somebody may have to forget."""
         return {
             "counts": {str(fate): self.counts[fate] for fate in Fate},
-            "examples": {str(fate): shown for fate, shown in self.examples.items()},
+            "examples": {
+                str(fate): [(line, "", why) for line, _, why in shown]
+                for fate, shown in self.examples.items()
+            },
         }
 
     @staticmethod
