@@ -7,6 +7,7 @@ no sweep that hides its faults. The org is served inside the test's own loop, so
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -135,6 +136,16 @@ class Room:
 
     async def last_names(self) -> set[str]:
         return {row["last_name"] for row in await self.rows("SELECT last_name FROM crm.active_person")}
+
+    async def answered(self, request: int) -> tuple[str, dict[str, Any]]:
+        """Wait for what became of a request."""
+
+        async def outcome() -> list[asyncpg.Record]:
+            query = "SELECT outcome, detail FROM sfsync.request WHERE id = $1 AND done_at IS NOT NULL"
+            return await self.rows(query, request)
+
+        [row] = await eventually(outcome, 20)
+        return row["outcome"], json.loads(row["detail"])
 
     async def certificate(self, entity: str) -> asyncpg.Record:
         """Return the newest certificate of an entity."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.simorg.site import eventually
 from tests.sync.room import Room, furnished
 
 
@@ -18,24 +16,13 @@ async def room(pg_dsn: str) -> AsyncIterator[Room]:
         yield opened
 
 
-async def answered(room: Room, request: int) -> tuple[str, dict[str, Any]]:
-    """Wait for what became of a request."""
-
-    async def outcome() -> Any:
-        query = "SELECT outcome, detail FROM sfsync.request WHERE id = $1 AND done_at IS NOT NULL"
-        return await room.rows(query, request)
-
-    [row] = await eventually(outcome)
-    return row["outcome"], json.loads(row["detail"])
-
-
 async def asked(room: Room, argument: str) -> tuple[str, dict[str, Any]]:
     request = await room.value(
         "WITH a AS (INSERT INTO sfsync.request (kind, argument) VALUES ('decide', $1) RETURNING id)"
         " SELECT id FROM a CROSS JOIN LATERAL (SELECT pg_notify('sfsync_request', a.id::text)) AS n",
         argument,
     )
-    return await answered(room, request)
+    return await room.answered(request)
 
 
 async def test_declined_person_that_is_decided_to_sync_is_overwritten(room: Room) -> None:
@@ -50,7 +37,7 @@ async def test_declined_person_that_is_decided_to_sync_is_overwritten(room: Room
         await room.sweeper.ask("test")
         assert await room.last_names() == {"Person 0"}
         request = await room.value("SELECT crm.decide($1, 'sync')", person)
-        assert await answered(room, request) == (
+        assert await room.answered(request) == (
             "synced",
             {"person_id": person, "choice": "sync", "decided_by": asker},
         )

@@ -48,15 +48,6 @@ async def asked(room: Room, import_id: object) -> int:
     return int(request["id"])
 
 
-async def answered(room: Room, request: int) -> tuple[str, dict[str, Any]]:
-    async def outcome() -> Any:
-        query = "SELECT outcome, detail FROM sfsync.request WHERE id = $1 AND done_at IS NOT NULL"
-        return await room.rows(query, request)
-
-    [found] = await eventually(outcome, 20)
-    return found["outcome"], json.loads(found["detail"])
-
-
 def counts(detail: dict[str, Any]) -> dict[str, int]:
     return {fate: count for fate, count in detail["counts"].items() if count}
 
@@ -80,7 +71,7 @@ async def test_imported_people_are_read_and_compared(room: Room) -> None:
     ]
     request = await asked(room, await staged(room, rows))
     async with room.doing(room.requests.run(), room.refetcher.run()):
-        outcome, detail = await answered(room, request)
+        outcome, detail = await room.answered(request)
         assert (outcome, counts(detail), detail["rows"]) == ("imported", {"created": 3}, 3)
 
         async def all_read() -> bool:
@@ -101,7 +92,7 @@ async def test_file_of_many_parts_is_taken_whole(room: Room, monkeypatch: pytest
     monkeypatch.setattr(importing, "PART_ROWS", 7)
     request = await asked(room, await staged(room, [row(n, nobody(n), f"P{n}") for n in range(2, 32)]))
     async with room.doing(room.requests.run()):
-        _, detail = await answered(room, request)
+        _, detail = await room.answered(request)
     assert counts(detail) == {"created": 30}
     assert len(await states(room)) == 30
 
@@ -130,7 +121,7 @@ async def test_import_goes_on_where_a_daemon_died(room: Room, monkeypatch: pytes
     assert (counts(json.loads(noted)), json.loads(noted)["rows"]) == ({"created": 10}, 20)
     monkeypatch.setattr(room.writer, "change", change)
     async with room.doing(room.requests.run()):
-        _, detail = await answered(room, request)
+        _, detail = await room.answered(request)
     assert (counts(detail), detail["rows"]) == ({"created": 20}, 20)
     assert await room.value("SELECT count(*) FROM sfsync.change WHERE action = 'created'") == 20
 
@@ -141,7 +132,7 @@ async def test_file_that_is_asked_for_twice_is_taken_once(room: Room) -> None:
     requests = [await asked(room, import_id), await asked(room, import_id)]
     async with room.doing(room.requests.run()):
         for request in requests:
-            outcome, detail = await answered(room, request)
+            outcome, detail = await room.answered(request)
             assert (outcome, counts(detail), detail["rows"]) == ("imported", {"created": 10}, 10)
 
 
@@ -151,7 +142,7 @@ async def test_row_that_the_application_forbids_costs_nobody_else(room: Room) ->
     rows = [row(n, nobody(n), "X" if n in (4, 9) else f"P{n}") for n in range(2, 40)]
     import_id = await staged(room, rows)
     async with room.doing(room.requests.run()):
-        _, detail = await answered(room, await asked(room, import_id))
+        _, detail = await room.answered(await asked(room, import_id))
     assert counts(detail) == {"created": 36, "rejected": 2}
     refused = await rejected_rows(room.work.database, import_id)
     assert [(line, of) for line, of, _ in refused] == [(4, nobody(4)), (9, nobody(9))]
@@ -165,7 +156,7 @@ async def test_row_that_the_application_forbids_costs_nobody_else(room: Room) ->
 async def test_import_of_nothing_is_refused(room: Room, argument: str) -> None:
     """Anybody who may write to the store can ask."""
     async with room.doing(room.requests.run()):
-        outcome, detail = await answered(room, await asked(room, argument))
+        outcome, detail = await room.answered(await asked(room, argument))
     assert outcome == "refused"
     assert detail["error"]
 
@@ -174,7 +165,7 @@ async def test_column_that_the_mapping_lost_is_refused(room: Room) -> None:
     """The mapping of whoever leads counts, not that of whoever asked."""
     import_id = await staged(room, [row(2, nobody(2), "A")], [*PEOPLE, FedColumn("shoe_size", "text")])
     async with room.doing(room.requests.run()):
-        outcome, detail = await answered(room, await asked(room, import_id))
+        outcome, detail = await room.answered(await asked(room, import_id))
     assert outcome == "refused"
     assert "shoe_size" in detail["error"]
     assert await states(room) == {}

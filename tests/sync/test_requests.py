@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import asyncpg
 import pytest
@@ -23,19 +22,8 @@ async def room(pg_dsn: str) -> AsyncIterator[Room]:
         yield opened
 
 
-async def answered(room: Room, request: int) -> tuple[str, dict[str, Any]]:
-    """Wait for what became of a request."""
-
-    async def outcome() -> Any:
-        query = "SELECT outcome, detail FROM sfsync.request WHERE id = $1 AND done_at IS NOT NULL"
-        return await room.rows(query, request)
-
-    [row] = await eventually(outcome)
-    return row["outcome"], json.loads(row["detail"])
-
-
 async def pulled(room: Room, record: str) -> str:
-    outcome, _ = await answered(room, await room.value("SELECT crm.request_sync($1)", record))
+    outcome, _ = await room.answered(await room.value("SELECT crm.request_sync($1)", record))
     return outcome
 
 
@@ -44,7 +32,7 @@ async def test_request_that_was_made_while_no_daemon_ran_is_served(room: Room) -
     [contact] = await room.contacts(1)
     request = await room.value("SELECT crm.request_sync($1)", contact)
     async with room.doing(room.requests.run()):
-        assert (await answered(room, request))[0] == "created"
+        assert (await room.answered(request))[0] == "created"
 
 
 async def test_done_request_is_not_served_again_after_a_restart(room: Room) -> None:
@@ -64,7 +52,7 @@ async def test_sweep_request_names_the_sweep_that_answered_it(room: Room) -> Non
     async with room.doing(room.requests.run(), room.sweeper.run()):
         request = await room.value("INSERT INTO sfsync.request (kind) VALUES ('sweep') RETURNING id")
         await room.connection.execute("NOTIFY sfsync_request")
-        outcome, detail = await answered(room, request)
+        outcome, detail = await room.answered(request)
     assert outcome == "swept"
     assert (await room.certificate("Contact"))["sweep_id"] == detail["sweep_id"]
 
@@ -76,7 +64,7 @@ async def test_request_that_cannot_be_done_is_refused_with_a_reason(room: Room) 
         for kind, argument in (("dance", None), ("pull", "nonsense"), ("pull", "006000000000001")):
             request = await room.value(insert, kind, argument)
             await room.connection.execute("NOTIFY sfsync_request")
-            outcome, detail = await answered(room, request)
+            outcome, detail = await room.answered(request)
             assert outcome == "refused"
             assert detail["error"]
 
@@ -103,10 +91,10 @@ async def test_fault_of_ours_is_an_answer_and_stops_nobody(room: Room) -> None:
     asking = Requests(room.work, {"bad": stumble, "good": nod})
     async with room.doing(asking.run()):
         [bad] = await put(room, "bad")
-        outcome, detail = await answered(room, bad)
+        outcome, detail = await room.answered(bad)
         assert (outcome, detail) == ("refused", {"error": "the daemon failed at it (KeyError)"})
         [good] = await put(room, "good")
-        assert (await answered(room, good))[0] == "done"
+        assert (await room.answered(good))[0] == "done"
 
 
 async def test_listening_goes_on_after_its_connection_died(
@@ -127,7 +115,7 @@ async def test_listening_goes_on_after_its_connection_died(
 
         await eventually(listens_again)
         [request] = await put(room, "good")
-        assert (await answered(room, request))[0] == "done"
+        assert (await room.answered(request))[0] == "done"
 
 
 async def test_flood_waits_in_the_store_and_other_kinds_go_past_it(
@@ -153,10 +141,10 @@ async def test_flood_waits_in_the_store_and_other_kinds_go_past_it(
 
         await eventually(is_full)
         [decision] = await put(room, "decide")
-        assert (await answered(room, decision))[0] == "done"
+        assert (await room.answered(decision))[0] == "done"
         gate.set()
         for one in pulls:
-            assert (await answered(room, one))[0] == "equal"
+            assert (await room.answered(one))[0] == "equal"
     assert most == 5
 
 
@@ -176,7 +164,7 @@ async def test_request_whose_serving_was_cut_off_is_served_by_the_next_run(room:
         await begun.wait()
     handlers["slow"] = nod
     async with room.doing(asking.run()):
-        assert (await answered(room, request))[0] == "done"
+        assert (await room.answered(request))[0] == "done"
 
 
 # From SQL -----------------------------------------------------------------------------------------------
