@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except SfsyncError as error:
-        print(f"sfsync: {error}", file=sys.stderr)
+        print(_shown(error), file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -31,6 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output left, for example `head`. Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _shown(error: SfsyncError) -> str:
+    """Return what to print of *error*; a name in it may be one that an org chose."""
+    from .findings import printable  # noqa: PLC0415 - it is slow to load, and most commands raise nothing
+
+    return "sfsync: " + "\n".join(map(printable, str(error).split("\n")))
 
 
 def _run(words: list[str]) -> int:

@@ -9,7 +9,6 @@ hide the rest.
 from __future__ import annotations
 
 import io
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -27,13 +26,12 @@ from ..core.jsontext import parse_json
 from ..core.mapping import bind
 from ..core.mapping_file import default_mapping
 from ..core.standard_fields import standard_describe
+from .findings import printable_json
 
 _PUBSUB = "the Pub/Sub API's form of a change event (Avro), which sfsync does not read yet; capture by CometD"
 _FOREIGN = "not a change event: neither ChangeEventHeader nor payload, data or detail is in it"
 # A capture is an array of messages, or of replies that are arrays of messages.
 _DEPTH_MAX = 4
-# What a terminal would obey instead of print, and what would pass unseen.
-_UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _Line = dict[str, Any]
@@ -163,5 +161,4 @@ def _offline_plans() -> Plans:
 
 
 def _render(line: _Line) -> str:
-    text = _encoder.encode(line).decode()
-    return _UNPRINTABLE.sub(lambda char: f"\\u{ord(char[0]):04x}", text)
+    return printable_json(_encoder.encode(line).decode())

@@ -23,7 +23,7 @@ from ..store.explanation import explain
 from ..store.people import Reference, Told, find, open_reader, parse_reference
 from ..store.report import known_org
 from .exits import FOUND, OK
-from .findings import printable
+from .findings import printable, printable_json
 from .wording import age
 
 _VALUE_WIDTH = 40
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"sfsync: {reference} is nobody here: neither a person nor a company", file=sys.stderr)
         return FOUND
     if arguments.json:
-        print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+        print(printable_json(msgspec.json.format(msgspec.json.encode(told), indent=2).decode()))
     else:
         # A number with more digits than a double has is shown with all of them.
         plain = msgspec.json.Decoder(float_hook=str).decode(msgspec.json.encode(told))

@@ -1,7 +1,7 @@
 """What a check found, and how it looks on a screen.
 
 Why: texts of findings may carry words of Salesforce or of a server, so control characters are taken out before a
-terminal sees them.
+terminal sees them. Every command that shows what others wrote shows it through `printable` or `printable_json`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from .exits import FOUND, exit_code
 
 Level = Literal["ok", "warn", "fail"]
 
+_OBEYED = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
+"""The Unicode categories of controls, of what is unseen or unassigned, and of line ends."""
 _LABELS = {"ok": "ok", "warn": "warn", "fail": "FAIL"}
 _COLOURS = {"ok": "32", "warn": "33", "fail": "31;1"}
 
@@ -88,5 +90,19 @@ def label(level: Level, out: TextIO) -> str:
 
 
 def printable(text: str) -> str:
-    """Return *text* without anything that a terminal would obey."""
-    return "".join(char if unicodedata.category(char)[0] != "C" else "�" for char in text)
+    """Return *text* without anything that a terminal would obey, or that would pass unseen or begin a line."""
+    return "".join(char if unicodedata.category(char) not in _OBEYED else "\ufffd" for char in text)
+
+
+def printable_json(text: str) -> str:
+    """Return a JSON text that says the same and has nothing in it that a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(
+        _escaped(char) if unicodedata.category(char) in _OBEYED and char != "\n" else char for char in text
+    )
+
+
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))

@@ -32,6 +32,7 @@ from ..store.database import Database
 from ..store.report import known_org
 from .asking import Wish, ask, just_answered
 from .exits import FOUND, OK
+from .findings import printable_json
 from .mapping_preview import Asked, Plan, make_plan
 from .mapping_telling import plan_json, plan_lines
 
@@ -121,7 +122,8 @@ async def _apply(
 
 def _show(arguments: argparse.Namespace, plan: Plan, *, applied: str | None) -> None:
     if arguments.json:
-        print(json.dumps(plan_json(plan) | {"applied": applied == "applied"}, indent=2, ensure_ascii=False))
+        told = plan_json(plan) | {"applied": applied == "applied"}
+        print(printable_json(json.dumps(told, indent=2, ensure_ascii=False)))
         return
     print("\n".join(plan_lines(plan)))
     if applied == "applied":

@@ -25,6 +25,7 @@ from ..store.erasure import Trace, find_trace, target
 from ..store.report import known_org
 from .asking import Answered, Wish, ask, just_answered
 from .exits import FOUND, OK
+from .findings import printable
 
 _NOTES = """\
 Columns that applications added to these rows go with them. Not reached from here: backups and the write-ahead log,
@@ -128,6 +129,6 @@ def _lines(trace: Trace, counts: Mapping[str, int]) -> Iterator[str]:
     if people := counts.get("people_of_company", 0):
         yield f"{'people':<18}{people:,} stay, and belong to no company then"
     for reference in trace.references:
-        yield f"{'refers to it':<18}{reference}"
+        yield f"{'refers to it':<18}{printable(str(reference))}"
     if trace.refusal:
         yield f"{'refused':<18}{trace.refusal}"
