@@ -53,6 +53,7 @@ class Record:
     stamp: int
     is_deleted: bool = False
     is_purged: bool = False
+    read_deleted: bool = False
 
     @property
     def master(self) -> RecordId | None:
@@ -138,14 +139,14 @@ class Tale:
             return []
         back = self.draw.choice(binned)
         back.fields.pop("MasterRecordId", None)
-        back.is_deleted, back.stamp = False, self.now
+        back.is_deleted, back.read_deleted, back.stamp = False, False, self.now
         return [image(back.id, self.now, **back.fields)]
 
     def purge(self) -> list[Command]:
-        # Only what the store has seen deleted: else nobody could tell.
-        binned = [r for r in self.records.values() if r.is_deleted and r.stamp < self.now - 2 * STEP_S]
-        for gone in binned[:1]:
-            gone.is_purged = True
+        # Only what was read deleted: nobody could tell why the others are gone.
+        binned = [r for r in self.records.values() if r.is_deleted and r.read_deleted and not r.is_purged]
+        if binned:
+            self.draw.choice(binned).is_purged = True
         return []
 
     def pick(self, entity: str) -> Record | None:
@@ -239,6 +240,8 @@ class Tale:
         ids = [*dirty, *self.draw.sample(list(self.records), len(self.records))][:count]
         begun = self.now + 100
         reads = [self.records[of].believed(begun) for of in dict.fromkeys(ids)]
+        for of in ids:
+            self.records[of].read_deleted = self.records[of].is_deleted
         await self.store.apply(*reads, heard=begun, refetched=True)
 
     async def settle(self) -> None:

@@ -81,10 +81,14 @@ def compare(
     kept = [r for r in records if r.id not in given.erased]
     company_groups = group_records([r for r in kept if r.entity == "Account"], companies)
     company_ids = {m.id: g.subject_id for g in company_groups for m in g.members}
-    person_groups = group_records([r for r in kept if r.entity != "Account"], people)
-    brought = wanted_accounts(person_groups, given)
+    # What leads to an adopted record without being asked for need not even be known.
+    known = people.records.keys() | (given.adopted or frozenset())
+    person_groups = group_records(
+        [r for r in kept if r.entity != "Account" and (given.adopted is None or r.id in known)], people
+    )
+    brought, tolerated = wanted_accounts(person_groups, people, given)
     judges = [
-        _Judge(companies, company_groups, company_ids, given, brought),
+        _Judge(companies, company_groups, company_ids, given, brought, tolerated),
         _Judge(people, person_groups, company_ids, given),
     ]
     found = [line for judge in judges for line in judge.differences()]
@@ -106,13 +110,17 @@ def _is_shown(record: OrgRecord, people: Side, companies: Side) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """One side of the store, and the groups of the org that it must show; `brought` accounts come with contacts."""
+    """One side of the store, and the groups of the org that it must show.
+
+    `brought` accounts come with the contacts that speak, `tolerated` ones may have come with others.
+    """
 
     side: Side
     groups: Sequence[Group]
     company_ids: Mapping[str, int | None]
     given: Given
     brought: frozenset[str] = frozenset()
+    tolerated: frozenset[str] = frozenset()
 
     def differences(self) -> Iterator[str]:
         """List all there are."""
@@ -129,7 +137,10 @@ class _Judge:
         return sum(bool(g.live(vanished_lives=False)) for g in self.groups if self._is_wanted(g))
 
     def _is_wanted(self, group: Group) -> bool:
-        return self.given.wants(group) or any(member.id in self.brought for member in group.members)
+        if self.given.wants(group) or any(member.id in self.brought for member in group.members):
+            return True
+        has_row = group.subject_id in self.side.rows
+        return has_row and any(member.id in self.tolerated for member in group.members)
 
     def _is_synced(self, group: Group) -> bool:
         return standing(group, self.side).state == "synced"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sfsync.simorg.oracle_address import plain
-from sfsync.simorg.oracle_rules import Expected, Group
-from sfsync.simorg.oracle_state import PERSON_COLUMNS, Row, Side
+from sfsync.simorg.oracle_rules import Expected, Group, expect
+from sfsync.simorg.oracle_state import PERSON_COLUMNS, OrgRecord, Row, Side
 
 # What only the org itself sets: nobody can disagree with it.
 COMPARED = PERSON_COLUMNS.keys() - {"created_at", "modified_at", "converted_on"}
@@ -53,10 +53,18 @@ def standing(group: Group, side: Side) -> Standing:
     return Standing("pending", is_merger="declined" in found)
 
 
-def wanted_accounts(groups: Iterable[Group], given: Given) -> frozenset[str]:
-    """Return the accounts that come along with adopted contacts."""
-    members = (member for group in groups if given.wants(group) for member in group.members)
-    accounts = (member.fields.get("AccountId") for member in members if member.entity == "Contact")
+def wanted_accounts(
+    groups: Iterable[Group], side: Side, given: Given
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the accounts that come along with adopted people, and those that may have come with their records."""
+    wanted = [group for group in groups if given.wants(group)]
+    speakers = (expect(group, side, {}, vanished_lives=True).speaker for group in wanted)
+    members = (member for group in wanted for member in group.members)
+    return _accounts_of(speakers), _accounts_of(members)
+
+
+def _accounts_of(records: Iterable[OrgRecord]) -> frozenset[str]:
+    accounts = (record.fields.get("AccountId") for record in records if record.entity == "Contact")
     return frozenset(account for account in accounts if account)
 
 

@@ -189,15 +189,16 @@ async def freeze(dsn: str) -> dict[int, Row]:
     """Return the rows of people who may not be written, to be held against a later store."""
     connection = await asyncpg.connect(dsn)
     try:
-        return await _load_undecided(connection)
+        rows = await _load_undecided(connection)
     finally:
         await connection.close()
+    # One that was merged away before has nothing in it to keep.
+    return {person: row for person, row in rows.items() if row["merged_into"] is None}
 
 
 async def _load_undecided(connection: asyncpg.Connection[Any]) -> dict[int, Row]:
     rows = await connection.fetch(
-        "SELECT p.id, to_jsonb(p)::text AS row FROM crm.person AS p"
-        " WHERE p.sync <> 'synced' AND p.merged_into IS NULL"
+        "SELECT p.id, to_jsonb(p)::text AS row FROM crm.person AS p WHERE p.sync <> 'synced'"
     )
     return {row["id"]: json.loads(row["row"]) for row in rows}
 
