@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
@@ -48,11 +48,14 @@ class Page:
     cleaned: int = 0
 
 
-class _DescribedField(msgspec.Struct):
-    """What every describe says of a field, and everything that reads one takes for granted."""
+_Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_]{0,254}\Z")]
 
-    name: str
-    type: str
+
+class _DescribedField(msgspec.Struct):
+    """What every describe says of a field, and everything that reads one takes for granted: names reach screens and logs."""
+
+    name: _Name
+    type: _Name
     digits: int | None = None
 
 
