@@ -42,6 +42,9 @@ WHERE p.sync = 'declined' AND p.merged_into IS NULL AND crm.resolve_person(p.id)
 """
 
 
+Act = Callable[["Stage"], Awaitable[None]]
+
+
 @dataclass(slots=True)
 class Stage:
     """All that acts work on."""
@@ -60,10 +63,12 @@ class Stage:
     frozen: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     hidden: set[tuple[str, str]] = field(default_factory=set)
     open: set[asyncio.Task[None]] = field(default_factory=set)
-    fates: int = 0
+    acts: Mapping[str, Act] = field(default_factory=dict)
 
-
-Act = Callable[[Stage], Awaitable[None]]
+    @property
+    def loses_events(self) -> bool:
+        """Whether a deletion may stay unheard."""
+        return self.mode != "stream" or not LOSSY.isdisjoint(self.acts)
 
 
 async def burst(s: Stage) -> None:
@@ -205,7 +210,6 @@ async def signals(s: Stage) -> None:
 
 async def statement_lost(s: Stage) -> None:
     """The line to Postgres breaks at a statement that comes soon, before it arrives or before its answer does."""
-    s.fates += 1
     left, fate = s.rng.randint(1, s.rng.choice([4, 40])), s.rng.choice(["lost", "unanswered"])
 
     def decide(session: Session) -> str:
@@ -351,6 +355,7 @@ EVERYWHERE: Mapping[str, Act] = {
     "asked": asked,
     "hard delete": hard_delete,
 }
+LOSSY = frozenset({"overflow", "wildcard", "malformed but marked", "gap", "expired", "days pass"})
 WHERE_SWEPT: Mapping[str, Act] = {
     "lost": planting("lose_event", (3, 20)),
     "malformed": planting("malformed_event", (1, 3), form=SPOILT),

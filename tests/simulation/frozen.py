@@ -86,7 +86,7 @@ def frozen(loop: VirtualLoop, seed: int) -> Iterator[None]:
         (sfsync.sync.pull, "datetime", Clock),
         (sfsync.daemon, "configure_logging", lambda **_: None),
     ]
-    slower = drawn.choice([1, 5, 5, 5])
+    slower = drawn.choice([1, 5, 10, 10])
     patched += [(owner, name, seconds * slower) for owner, name, seconds in _LOOKS]
     with ExitStack() as stack:
         for owner, name, value in patched:

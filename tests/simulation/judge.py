@@ -58,11 +58,21 @@ class Judge:
         """Connect."""
         self.connection = await asyncpg.connect(self._dsn, server_settings={"search_path": "pg_catalog"})
 
-    async def report(self, given: Given) -> Report:
-        """Compare the whole store with the whole org."""
+    async def report(self, given: Given, *, purged_unseen: bool) -> Report:
+        """Compare the whole store with the whole org.
+
+        With *purged_unseen* nobody can know of a record that has left the recycle bin whether it was deleted: the
+        event may have been lost, and a read came too late.
+        """
         people, companies = await load_store(self._dsn, self._org.world.org_id)
         listed = [
-            OrgRecord(shown["entity"], shown["id"], shown["fields"], shown["deleted"], shown["purged"])
+            OrgRecord(
+                shown["entity"],
+                shown["id"],
+                shown["fields"],
+                shown["deleted"] and not (purged_unseen and shown["purged"]),
+                shown["purged"],
+            )
             for entity in ("Lead", "Contact", "Account")
             for shown in records(self._org.world, entity, "", None)
         ]

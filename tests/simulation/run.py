@@ -1,0 +1,120 @@
+"""Run many histories and say what came of them, in one value that prints as one line of JSON."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from .chaos import EVERYWHERE, WHERE_SWEPT
+from .history import Told, play
+from .met import Met
+from .store import Store
+
+_perf_counter = time.perf_counter
+MINIMUM_FROM = 300
+EXPECTED = (
+    *(f"act: {name}" for name in (*EVERYWHERE, *WHERE_SWEPT)),
+    *(
+        f"verdict: {name}"
+        for name in (
+            "applied repaired equal settled filled marked contained ambiguous late kept_aside unproven absent"
+        ).split()
+    ),
+    *(
+        f"mark: {name}"
+        for name in "gap delete diff unknown_record patch_on_deleted late_event ambiguous_event unsure_read".split()
+    ),
+    *(f"network: {name}" for name in ("cut", "hole", "slice", "slow", "refused")),
+    *(f"postgres: {name}" for name in ("lost before", "lost after", "refused")),
+    *(f"fault: {name}" for name in "kill lose_event gap overflow wildcard expire_replay duplicate_event".split()),
+    "identity: person merged",
+    "identity: person converted, lead shows through",
+    "identity: person merged+converted, lead shows through",
+    "identity: company merged",
+    "end: FencedError",
+    "end: read again",
+)
+"""What a run of `MINIMUM_FROM` histories or more must have met."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """The sum of many histories."""
+
+    histories: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, list[str]] = field(default_factory=dict)
+    met: Met = field(default_factory=Met)
+    virtual_s: float = 0.0
+    wall_s: float = 0.0
+    unrepeated: list[int] = field(default_factory=list)
+
+    def add(self, told: Told) -> None:
+        """Count one history."""
+        self.histories[told.mode] += 1
+        self.virtual_s += told.virtual_s
+        self.met.counts.update(told.met.counts)
+        if told.violations:
+            self.failed[told.seed] = told.violations
+
+    def join(self, other: Self) -> None:
+        """Add what another worker did."""
+        self.histories.update(other.histories)
+        self.failed |= other.failed
+        self.met.counts.update(other.met.counts)
+        self.virtual_s += other.virtual_s
+        self.wall_s = max(self.wall_s, other.wall_s)
+        self.unrepeated += other.unrepeated
+
+    @property
+    def not_tested(self) -> list[str]:
+        """Name what a run of this size should have met and did not."""
+        if self.histories.total() < MINIMUM_FROM:
+            return []
+        least = max(1, self.histories.total() // 1_000)
+        return [name for name in EXPECTED if self.met.counts[name] < least]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing was broken, all was met, and every trace could be repeated."""
+        return not (self.failed or self.not_tested or self.unrepeated)
+
+    def line(self) -> dict[str, Any]:
+        """Return what is printed."""
+        return {
+            "histories": self.histories.total(),
+            "by_mode": dict(sorted(self.histories.items())),
+            "violations": len(self.failed),
+            "seeds": sorted(self.failed),
+            "first": {str(seed): lines[0] for seed, lines in sorted(self.failed.items())[:20]},
+            "unrepeated": self.unrepeated,
+            "not_tested": self.not_tested,
+            "virtual_hours": round(self.virtual_s / 3600, 1),
+            "wall_s": round(self.wall_s, 1),
+            "coverage": dict(sorted(self.met.counts.items())),
+        }
+
+
+def run(seeds: Iterable[int], store: Store, *, mode: str = "all", twice: bool = False) -> Tally:
+    """Play the history of each seed; *twice* to see whether the trace is the same."""
+    logging.disable(logging.CRITICAL)
+    tally = Tally()
+    # The first history makes the columns; what follows begins as every other does.
+    play(0, store)
+    gc.collect()
+    gc.freeze()
+    began = _perf_counter()
+    for seed in seeds:
+        told = play(seed, store, mode)
+        tally.add(told)
+        if told.violations:
+            sys.stderr.write(f"seed {seed} ({told.mode}): {told.violations[0]}\n")
+        if twice and play(seed, store, mode).trace != told.trace:
+            tally.unrepeated.append(seed)
+    tally.wall_s = _perf_counter() - began
+    return tally
