@@ -15,6 +15,8 @@ from sfsync.simorg.oracle_rules import Expected, Group, expect
 from sfsync.simorg.oracle_state import PERSON_COLUMNS, OrgRecord, Row, Side
 
 # What only the org itself sets: nobody can disagree with it.
+# What the org fills by itself when a record is made: a blank in the store disagrees with nothing.
+DEFAULTED = frozenset({"status", "owner_id"})
 COMPARED = PERSON_COLUMNS.keys() - {"created_at", "modified_at", "converted_on"}
 
 
@@ -144,7 +146,7 @@ def _column_differences(asked: Sequence[Row], row: Row, expected: Expected) -> I
     open_ = {
         name: value
         for name, value in expected.values.items()
-        if name in COMPARED and name not in expected.guesses and not is_same(row[name], value)
+        if name in COMPARED and name not in expected.guesses and _disagrees(name, row[name], value)
     }
     for name in sorted(open_.keys() - listed.keys()):
         yield f"crm.pending_decision does not list {name}"
@@ -157,8 +159,14 @@ def _column_differences(asked: Sequence[Row], row: Row, expected: Expected) -> I
         yield "is pending, although nothing differs"
 
 
+def _disagrees(name: str, stored: Any, told: Any) -> bool:
+    return not is_same(stored, told) and (stored is not None or name not in DEFAULTED)
+
+
 def is_same(stored: Any, told: Any) -> bool:
-    """Tell whether two values count as equal: blank is null, white space and line ends do not matter."""
+    """Tell whether two values count as equal: blank is null or unticked, white space and line ends do not matter."""
+    if isinstance(stored, bool) or isinstance(told, bool):
+        return bool(stored) == bool(told)
     if isinstance(stored, str | None) and isinstance(told, str | None):
         return plain(stored) == plain(told)
     return bool(stored == told)
