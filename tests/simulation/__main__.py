@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from .history import MODES, play
-from .run import Tally, run
+from .run import Tally, run_alone
 from .store import serving_store
 
 
@@ -28,14 +28,9 @@ def main() -> int:
     seeds = range(options.first_seed, options.first_seed + options.histories)
     if options.trace:
         return _tell(seeds, options.mode)
-    tally = _shared(seeds, options) if options.workers > 1 else _run(seeds, options.mode, options.twice)
+    tally = _shared(seeds, options) if options.workers > 1 else run_alone(seeds, options.mode, options.twice)
     sys.stdout.write(json.dumps(tally.line(), ensure_ascii=False) + "\n")
     return 0 if tally.is_good else 1
-
-
-def _run(seeds: range, mode: str, twice: bool) -> Tally:  # noqa: FBT001 - a worker takes places only
-    with serving_store() as store:
-        return run(seeds, store, mode=mode, twice=twice)
 
 
 def _shared(seeds: range, options: argparse.Namespace) -> Tally:
@@ -43,7 +38,7 @@ def _shared(seeds: range, options: argparse.Namespace) -> Tally:
     shares = [seeds[number :: options.workers] for number in range(options.workers)]
     tally = Tally()
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        for other in [pool.submit(_run, share, options.mode, options.twice) for share in shares]:
+        for other in [pool.submit(run_alone, share, options.mode, options.twice) for share in shares]:
             tally.join(other.result())
     return tally
 

@@ -229,7 +229,7 @@ class _History:
             await asyncio.sleep(wait_s)
             self._check(await stage.judge.broken())
             report = await stage.judge.report(
-                Given(frozen=stage.frozen), purged_unseen=stage.loses_events
+                Given(frozen=stage.frozen), may_be_unheard=stage.loses_events
             )
             if report.is_equal or self._told.violations or stage.host.findings:
                 break

@@ -42,6 +42,7 @@ _ALWAYS: Mapping[str, str] = {
         WHERE NOT r.complete AND NOT r.is_deleted AND r.unseen_since_ms IS NULL AND d.record_id IS NULL
     """,
 }
+_KNOWN = "SELECT id, is_deleted, master_record_id FROM sfsync.record"
 _SHOWN = "SELECT 'person' AS noun, id, xmin::text FROM crm.person UNION ALL SELECT 'company', id, xmin::text FROM crm.company"
 
 
@@ -58,21 +59,16 @@ class Judge:
         """Connect."""
         self.connection = await asyncpg.connect(self._dsn, server_settings={"search_path": "pg_catalog"})
 
-    async def report(self, given: Given, *, purged_unseen: bool) -> Report:
+    async def report(self, given: Given, *, may_be_unheard: bool) -> Report:
         """Compare the whole store with the whole org.
 
-        With *purged_unseen* nobody can know of a record that has left the recycle bin whether it was deleted: the
-        event may have been lost, and a read came too late.
+        Of a record that has left the recycle bin nothing can be read any more. So the store need not know into which
+        record it was merged, nor, with *may_be_unheard*, that it was deleted; what it does know must be true.
         """
         people, companies = await load_store(self._dsn, self._org.world.org_id)
+        known = {row["id"]: row for row in await self.connection.fetch(_KNOWN)}
         listed = [
-            OrgRecord(
-                shown["entity"],
-                shown["id"],
-                shown["fields"],
-                shown["deleted"] and not (purged_unseen and shown["purged"]),
-                shown["purged"],
-            )
+            _as_known(shown, known.get(shown["id"]), may_be_unheard=may_be_unheard)
             for entity in ("Lead", "Contact", "Account")
             for shown in records(self._org.world, entity, "", None)
         ]
@@ -101,3 +97,13 @@ class Judge:
         """Return which transaction wrote each row."""
         rows = await self.connection.fetch(_SHOWN)
         return {(row["noun"], row["id"]): row["xmin"] for row in rows}
+
+
+def _as_known(shown: Mapping[str, Any], known: Mapping[str, Any] | None, *, may_be_unheard: bool) -> OrgRecord:
+    """Return a record of the org; of a purged one, only as much as the store can be asked to know."""
+    fields, is_deleted = shown["fields"], shown["deleted"]
+    if shown["purged"]:
+        is_deleted = is_deleted and not (may_be_unheard and (known is None or not known["is_deleted"]))
+        if known is None or known["master_record_id"] is None:
+            fields = {**fields, "MasterRecordId": None}
+    return OrgRecord(shown["entity"], shown["id"], fields, is_deleted, shown["purged"])

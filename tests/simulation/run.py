@@ -14,7 +14,7 @@ from typing import Any, Self
 from .chaos import EVERYWHERE, WHERE_SWEPT
 from .history import Told, play
 from .met import Met
-from .store import Store
+from .store import Store, serving_store
 
 _perf_counter = time.perf_counter
 MINIMUM_FROM = 300
@@ -118,3 +118,9 @@ def run(seeds: Iterable[int], store: Store, *, mode: str = "all", twice: bool = 
             tally.unrepeated.append(seed)
     tally.wall_s = _perf_counter() - began
     return tally
+
+
+def run_alone(seeds: Iterable[int], mode: str, twice: bool) -> Tally:  # noqa: FBT001 - a worker takes places only
+    """Run with a server of one's own: the work of one process."""
+    with serving_store() as store:
+        return run(seeds, store, mode=mode, twice=twice)
