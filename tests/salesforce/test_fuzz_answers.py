@@ -57,6 +57,10 @@ headers = st.dictionaries(
 @given(st.one_of(damaged(RESULT).map(as_json), torn(st.just(as_json(RESULT)))))
 def test_result_is_a_page_or_refused(body: bytes) -> None:
     """And a page's way on is a plain path of the API, or it is refused."""
+    must_be_a_page_or_refused(body)
+
+
+def must_be_a_page_or_refused(body: bytes) -> None:
     try:
         page = _page(Answer(200, {}, body, DATE_MS), DATE_MS)
     except SalesforceError:
@@ -95,6 +99,10 @@ def test_instants_of_headers_are_read_or_not(said: dict[str, str]) -> None:
 @given(st.one_of(damaged(TOKEN).map(as_json), torn(st.just(as_json(TOKEN)))))
 def test_login_is_a_session_with_salesforce_or_refused(body: bytes) -> None:
     """And its token stays inside, whatever else is wrong with the answer."""
+    must_be_a_session_or_refused(body)
+
+
+def must_be_a_session_or_refused(body: bytes) -> None:
     try:
         session = _session(body, LOGIN, CREDENTIALS)
     except SalesforceError as error:

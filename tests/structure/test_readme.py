@@ -11,7 +11,7 @@ import pytest
 
 from tests.structure.source import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 MAKE = re.compile(r"^\s*(?:\$ )?(?:\w+=\S+ )*make ([a-z][a-z-]*)", re.MULTILINE)
