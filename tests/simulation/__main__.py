@@ -48,7 +48,9 @@ def _tell(seeds: range, mode: str) -> int:
         play(0, store)
         for seed in seeds:
             told = play(seed, store, mode)
-            sys.stdout.write("\n".join([*told.trace, *(f"VIOLATION {line}" for line in told.violations)]) + "\n")
+            sys.stdout.write(
+                "\n".join([*told.trace, *(f"VIOLATION {line}" for line in told.violations)]) + "\n"
+            )
     return 0
 
 
@@ -56,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--histories", type=int, default=100, help="how many (default 100)")
     parser.add_argument("--first-seed", type=int, default=1, help="the first seed (default 1)")
-    parser.add_argument("--mode", choices=("all", *MODES), default="all", help="all: the seed chooses (default)")
+    parser.add_argument(
+        "--mode", choices=("all", *MODES), default="all", help="all: the seed chooses (default)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes to share the work (default 1)")
     parser.add_argument("--twice", action="store_true", help="play each twice and compare the traces")
     parser.add_argument("--trace", action="store_true", help="print what happened")

@@ -15,6 +15,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from sfsync.simorg.control_input import Input
@@ -99,8 +100,6 @@ async def long_transaction(s: Stage) -> None:
 
 async def back_dated(s: Stage) -> None:
     """A transaction that was stamped minutes ago and commits now."""
-    from datetime import timedelta  # noqa: PLC0415 - one place
-
     age = timedelta(seconds=s.rng.choice([2, 30, 500]))
     tx = s.org.world.transaction(started_at=s.org.clock.now() - age)
     try:
@@ -140,7 +139,11 @@ def planting(kind: str, times: tuple[int, ...] = (1, 3, 10), **params: Any) -> A
     async def plant(s: Stage) -> None:
         is_event = kind in EVENT_KINDS and kind not in ("withhold", "expire_replay")
         match = s.rng.choice(SOME) if is_event else params.get("match")
-        drawn = {name: s.rng.choice(v) if isinstance(v, tuple) else v for name, v in params.items() if name != "match"}
+        drawn = {
+            name: s.rng.choice(v) if isinstance(v, tuple) else v
+            for name, v in params.items()
+            if name != "match"
+        }
         s.org.faults.add(kind, times=s.rng.choice(times), match=match, **drawn)
 
     return plant
@@ -150,7 +153,9 @@ async def withheld(s: Stage) -> None:
     """The stream stands, and nothing comes through it, for a while or until the end."""
     fault = s.org.faults.add("withhold", times=None)
     if s.rng.random() < 0.7:
-        asyncio.get_running_loop().call_later(s.rng.choice([30.0, 600.0, 3000.0]), s.org.faults.clear, fault.number)
+        asyncio.get_running_loop().call_later(
+            s.rng.choice([30.0, 600.0, 3000.0]), s.org.faults.clear, fault.number
+        )
 
 
 async def expired(s: Stage) -> None:
@@ -203,7 +208,11 @@ async def stopped(s: Stage) -> None:
 async def signals(s: Stage) -> None:
     """A storm of signals."""
     s.met.note("fault", "signal storm")
-    numbers = [signal.SIGUSR1, signal.SIGHUP] if s.mode == "stream" else [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
+    numbers = (
+        [signal.SIGUSR1, signal.SIGHUP]
+        if s.mode == "stream"
+        else [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
+    )
     for _ in range(s.rng.randint(1, 30)):
         s.host.signal(s.rng.choice(numbers))
 
@@ -265,7 +274,9 @@ async def field_hidden(s: Stage) -> None:
 
 def show_or_hide(s: Stage, entity: str, name: str, action: str) -> None:
     """Change who may see a field."""
-    change_field(s.org.world, Input("simulation", {"entity": entity, "action": action, "field": {"name": name}}))
+    change_field(
+        s.org.world, Input("simulation", {"entity": entity, "action": action, "field": {"name": name}})
+    )
     s.met.note("fault", f"field {action}")
     (s.hidden.discard if action == "show" else s.hidden.add)((entity, name))
 

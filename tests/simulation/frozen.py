@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
+import aiohappyeyeballs
 import aiohttp.client_proto
 import aiohttp.connector
 
@@ -76,7 +77,7 @@ def frozen(loop: VirtualLoop, seed: int) -> Iterator[None]:
         (time, "time", wall_s),
         (time, "monotonic", loop.time),
         (aiohttp.connector, "monotonic", loop.time),
-        (aiohttp.connector.aiohappyeyeballs, "start_connection", start_connection),
+        (aiohappyeyeballs, "start_connection", start_connection),
         (secrets, "token_hex", hexadecimal),
         (secrets, "token_urlsafe", text),
         (secrets, "choice", drawn.choice),

@@ -21,8 +21,8 @@ from unittest.mock import patch
 import asyncpg
 from aiohttp import web
 
-from sfsync.simorg.errors import ApiError
 from sfsync.simorg.app import build_app, make_org
+from sfsync.simorg.errors import ApiError
 from sfsync.simorg.life import Life, Pace
 from sfsync.simorg.oracle import Given
 from sfsync.simorg.org import Org
@@ -221,20 +221,20 @@ class _History:
 
     async def _settle(self, stage: Stage) -> None:
         """End all trouble, and wait until the store is what the org says."""
-        while stage.open:
-            await asyncio.sleep(60)
+        if stage.open:
+            await asyncio.wait(stage.open)
         self._end_trouble(stage)
         report = None
         for wait_s in _PATIENCE_S:
             await asyncio.sleep(wait_s)
             self._check(await stage.judge.broken())
-            report = await stage.judge.report(
-                Given(frozen=stage.frozen), may_be_unheard=stage.loses_events
-            )
+            report = await stage.judge.report(Given(frozen=stage.frozen), may_be_unheard=stage.loses_events)
             if report.is_equal or self._told.violations or stage.host.findings:
                 break
         assert report is not None
-        self._note(f"settled: {report.people} people, {report.companies} companies, {report.count} differences")
+        self._note(
+            f"settled: {report.people} people, {report.companies} companies, {report.count} differences"
+        )
         stage.met.note("end", "people", report.people)
         self._check([f"after all: {line}" for line in report.differences[:5]])
         self._check(stage.host.findings + stage.standby.findings)

@@ -27,7 +27,14 @@ class Host:
     """Keeps one daemon running until `close`; `settings` may change between two of its lives."""
 
     def __init__(
-        self, name: str, settings: Mapping[str, str], dsn: str, *, rng: random.Random, met: Met, note: Callable[[str], None]
+        self,
+        name: str,
+        settings: Mapping[str, str],
+        dsn: str,
+        *,
+        rng: random.Random,
+        met: Met,
+        note: Callable[[str], None],
     ) -> None:
         self.name = name
         self.settings = dict(settings)
@@ -112,9 +119,7 @@ class Host:
 
     def _died(self) -> None:
         self._note(f"dead {self.name}.{self._count}")
-        asyncio.get_running_loop().call_later(
-            self._rng.uniform(*_AGAIN_S), self.start, context=self._context
-        )
+        asyncio.get_running_loop().call_later(self._rng.uniform(*_AGAIN_S), self.start, context=self._context)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -99,7 +99,9 @@ class Judge:
         return {(row["noun"], row["id"]): row["xmin"] for row in rows}
 
 
-def _as_known(shown: Mapping[str, Any], known: Mapping[str, Any] | None, *, may_be_unheard: bool) -> OrgRecord:
+def _as_known(
+    shown: Mapping[str, Any], known: Mapping[str, Any] | None, *, may_be_unheard: bool
+) -> OrgRecord:
     """Return a record of the org; of a purged one, only as much as the store can be asked to know."""
     fields, is_deleted = shown["fields"], shown["deleted"]
     if shown["purged"]:

@@ -14,6 +14,7 @@ Rejected: a socket for each link with a patched selector. Which of two answers t
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -50,6 +51,13 @@ class Process:
         self.on_death: Callable[[], None] | None = None
         self.lines: list[Line] = []
         self.signal_handlers: dict[int, Callable[[], object]] = {}
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def hold(self, task: asyncio.Task[Any]) -> None:
+        """Keep *task*: one of a dead process would else be closed, and go on, when its last reference goes."""
+        if len(self._tasks) > _HELD_MAX:
+            self._tasks = [held for held in self._tasks if not held.done()]
+        self._tasks.append(task)
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run *work* as this process."""
@@ -74,6 +82,9 @@ class Process:
             self.signal_handlers[number]()
 
 
+_HELD_MAX = 400
+
+
 class StuckError(RuntimeError):
     """Nothing can run and no timer is set: somebody waits for what will never come."""
 
@@ -90,14 +101,14 @@ def begin_serials() -> None:
 def serial_hash(one: Any) -> int:
     """Hash by the order of first use: sets of such objects are walked in an order that a seed repeats."""
     try:
-        return int(one._serial)  # noqa: SLF001 - ours
+        return int(one._serial)
     except AttributeError:
-        one._serial = next(_serials)  # noqa: SLF001 - ours
-        return int(one._serial)  # noqa: SLF001 - ours
+        one._serial = next(_serials)
+        return int(one._serial)
 
 
 class _Task(asyncio.Task[Any]):
-    __hash__ = serial_hash  # type: ignore[assignment]  # a function is as good as a method
+    __hash__ = serial_hash
 
 
 class _Step(asyncio.Handle):
@@ -111,7 +122,7 @@ class _Step(asyncio.Handle):
 
     def _run(self) -> None:
         if _may_run(self.process):
-            super()._run()  # type: ignore[misc]  # not in the stubs
+            super()._run()
 
 
 class _Timer(asyncio.TimerHandle):
@@ -125,7 +136,7 @@ class _Timer(asyncio.TimerHandle):
 
     def _run(self) -> None:
         if _may_run(self.process):
-            super()._run()  # type: ignore[misc]  # not in the stubs
+            super()._run()
 
 
 def _process_of(context: Context | None) -> Process | None:
@@ -151,6 +162,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._selector = _Idle(self)
         self._ready: deque[asyncio.Handle]
         self._scheduled: list[asyncio.TimerHandle]
+        self._timer_cancelled_count: int
         self.postgres: PostgresServer | None = None
         self.network: Network | None = None
         self.complaints: list[str] = []
@@ -165,18 +177,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self.postgres is not None and self.postgres.answer_next():
             return
         while self._scheduled and self._scheduled[0].cancelled():
-            # The base class drops these only at the head, and only when it looks.
-            return self._skip_cancelled()
+            self._skip_cancelled()
         if not self._scheduled:
             raise StuckError(f"nothing to do at {self._now_s:.3f} s, and no timer is set")
         self._now_s = max(self._now_s, self._scheduled[0].when())
 
     def _skip_cancelled(self) -> None:
-        import heapq  # noqa: PLC0415 - one place
-
         handle = heapq.heappop(self._scheduled)
-        handle._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - as the base class does
+        handle._scheduled = False  # type: ignore[attr-defined]
         self._timer_cancelled_count = max(0, self._timer_cancelled_count - 1)
+
+    def _check_closed(self) -> None:
+        """Let what is buried say its last words to nobody."""
 
     # What the base class leaves to its heirs, or does for threads and sockets ------------------------------
 
@@ -194,11 +206,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(  # type: ignore[override]  # the stubs want type variables for the arguments
         self, when: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        import heapq  # noqa: PLC0415 - one place
-
         timer = _Timer(when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)
-        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001 - as the base class does
+        timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
     def call_later(  # type: ignore[override]  # as above
@@ -215,7 +225,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             done.set_exception(error)
         return done
 
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:  # type: ignore[override]
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
         """Every name is this machine."""
         return [(2, 1, 6, "", ("127.0.0.1", port))]
 
@@ -239,11 +249,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         # The set is weak: walked in the order of birth, and held while it is walked.
         left = sorted(asyncio.all_tasks(self), key=hash)
         for task in left:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - they are meant to be pending
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine = task.get_coro()
             with suppress(BaseException):
                 if coroutine is not None:
-                    coroutine.close()  # type: ignore[union-attr]
+                    coroutine.close()
 
 
 class _Idle:
@@ -264,7 +274,11 @@ class _Idle:
 def _make_task(
     loop: asyncio.AbstractEventLoop, work: Any, *, context: Context | None = None, **named: Any
 ) -> _Task:
-    return _Task(work, loop=loop, context=context, **named)
+    task = _Task(work, loop=loop, context=context, **named)
+    process = _process_of(context)
+    if process is not None:
+        process.hold(task)
+    return task
 
 
 def _complain(loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:

@@ -85,9 +85,7 @@ def _shape(group: Group) -> str:
     if len(group.members) == 1:
         return "alone, deleted" if group.is_deleted else "alone"
     noun = "company" if Entity.ACCOUNT in kinds else "person"
-    how = "+".join(
-        name for name, present in (("merged", merged), ("converted", converted)) if present
-    )
+    how = "+".join(name for name, present in (("merged", merged), ("converted", converted)) if present)
     speaks = ", lead shows through" if group.lead_id else ""
     return f"{noun} {how or 'of old edges'}{', deleted' if group.is_deleted else ''}{speaks}"
 

@@ -139,13 +139,13 @@ class End(asyncio.Transport):
         written = bytes(data)
         if written[:5] in (b"GET /", b"POST ", b"HTTP/"):
             self._network.note(f"{self._name} {_first_line(written)}")
-        match self._network.fate():
-            case "cut":
-                self.abort()
-                return
-            case "hole":
-                # Neither side learns anything: the line is there, and nothing comes through any more.
-                self._deaf = self.peer._deaf = True
+        fate = self._network.fate()
+        if fate == "cut":
+            self.abort()
+            return
+        if fate == "hole":
+            # Neither side learns anything: the line is there, and nothing comes through any more.
+            self._deaf = self.peer._deaf = True
         for piece in self._network.sliced(written):
             self._send(self.peer._deliver, piece)
 
@@ -165,7 +165,10 @@ class End(asyncio.Transport):
         self._network.note(f"{self._name} cut")
         self._later(self._lose, None)
         self._network.loop.call_later(
-            self._network.latency_s(), self.peer._end, ConnectionResetError(104, "reset"), context=self.peer.context
+            self._network.latency_s(),
+            self.peer._end,
+            ConnectionResetError(104, "reset"),
+            context=self.peer.context,
         )
 
     def die(self) -> None:

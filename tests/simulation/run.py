@@ -32,7 +32,10 @@ EXPECTED = (
     ),
     *(f"network: {name}" for name in ("cut", "hole", "slice", "slow", "refused")),
     *(f"postgres: {name}" for name in ("lost before", "lost after", "refused")),
-    *(f"fault: {name}" for name in "kill lose_event gap overflow wildcard expire_replay duplicate_event".split()),
+    *(
+        f"fault: {name}"
+        for name in "kill lose_event gap overflow wildcard expire_replay duplicate_event".split()
+    ),
     "identity: person merged",
     "identity: person converted, lead shows through",
     "identity: person merged+converted, lead shows through",
@@ -109,7 +112,9 @@ def run(seeds: Iterable[int], store: Store, *, mode: str = "all", twice: bool = 
     gc.collect()
     gc.freeze()
     began = _perf_counter()
-    for seed in seeds:
+    for number, seed in enumerate(seeds, 1):
+        if number % 50 == 0:
+            sys.stderr.write(f"{number} histories, {len(tally.failed)} violated\n")
         told = play(seed, store, mode)
         tally.add(told)
         if told.violations:
@@ -120,7 +125,7 @@ def run(seeds: Iterable[int], store: Store, *, mode: str = "all", twice: bool = 
     return tally
 
 
-def run_alone(seeds: Iterable[int], mode: str, twice: bool) -> Tally:  # noqa: FBT001 - a worker takes places only
+def run_alone(seeds: Iterable[int], mode: str, twice: bool) -> Tally:
     """Run with a server of one's own: the work of one process."""
     with serving_store() as store:
         return run(seeds, store, mode=mode, twice=twice)

@@ -30,7 +30,7 @@ _SERVER = {
     "max_wal_size": "2GB",
     "max_parallel_workers_per_gather": "0",
 }
-_PASSWORD = "simulated"  # noqa: S105 - of a throwaway role on loopback
+_PASSWORD = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +51,25 @@ class Store:
 def serving_store() -> Iterator[Store]:
     """Serve an empty database: on the server that SFSYNC_TEST_DSN names, else on one of our own."""
     with ExitStack() as stack:
-        dsn = os.environ.get("SFSYNC_TEST_DSN")
-        if dsn is None:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="sfsync-simulation-"))
-            dsn = stack.enter_context(embedded_postgres(Path(directory), settings=_SERVER))
+        dsn = os.environ.get("SFSYNC_TEST_DSN") or stack.enter_context(_own_server())
         name = f"sfsync_simulation_{os.getpid()}"
         asyncio.run(_execute(dsn, f'CREATE DATABASE "{name}" TEMPLATE template0'))
         stack.callback(lambda: asyncio.run(_execute(dsn, f'DROP DATABASE "{name}" WITH (FORCE)')))
-        own = urlsplit(dsn)._replace(path=f"/{name}").geturl()
-        if "SFSYNC_TEST_DSN" not in os.environ:
-            # A thousand logins a minute need not be hard to guess.
-            own = own.replace(urlsplit(dsn).password or "", _PASSWORD)
-            asyncio.run(_execute(dsn, f"SET scram_iterations = 1; ALTER ROLE sfsync PASSWORD '{_PASSWORD}'"))
-            dsn = dsn.replace(urlsplit(dsn).password or "", _PASSWORD)
+        own = urlsplit(dsn)._replace(path=f"/{name}", query="sslmode=disable").geturl()
         asyncio.run(_execute(own, SIM_SCHEMA))
-        yield Store(f"{own}?sslmode=disable")
+        yield Store(own)
+
+
+@contextmanager
+def _own_server() -> Iterator[str]:
+    with (
+        tempfile.TemporaryDirectory(prefix="sfsync-simulation-") as directory,
+        embedded_postgres(Path(directory), settings=_SERVER) as dsn,
+    ):
+        # A thousand logins a minute need not be hard to guess.
+        asyncio.run(_execute(dsn, f"SET scram_iterations = 1; ALTER ROLE sfsync PASSWORD '{_PASSWORD}'"))
+        parts = urlsplit(dsn)
+        yield parts._replace(netloc=f"sfsync:{_PASSWORD}@{parts.hostname}:{parts.port}").geturl()
 
 
 async def _execute(dsn: str, statement: str) -> None:
