@@ -9,6 +9,7 @@ hide the rest.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -47,24 +48,26 @@ def decode_files(paths: Sequence[str], out: TextIO) -> int:
         out.reconfigure(encoding="utf-8")
     failed = False
     for path in paths:
-        for line in _lines_of(path):
+        # A name of bytes that are no UTF-8 is read as it is, and told as well as JSON can.
+        shown = os.fsencode(path).decode("utf-8", "replace")
+        for line in _lines_of(path, shown):
             failed = failed or "error" in line
             out.write(_render(line) + "\n")
     return int(failed)
 
 
-def _lines_of(path: str) -> Iterator[_Line]:
+def _lines_of(path: str, shown: str) -> Iterator[_Line]:
     try:
         captured = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
-        yield {"file": path, "error": f"cannot be read: {error.strerror}"}
+        yield {"file": shown, "error": f"cannot be read: {error.strerror}"}
         return
     for document in _documents(captured):
         for payload in [str(document)] if isinstance(document, ValueError) else _payloads(document):
             if isinstance(payload, str):
-                yield {"file": path, "error": payload}
+                yield {"file": shown, "error": payload}
             else:
-                yield from _describe(decode_payload(payload), path)
+                yield from _describe(decode_payload(payload), shown)
 
 
 def _documents(captured: bytes) -> Iterator[Any]:
