@@ -190,7 +190,9 @@ EVENTS: Mapping[str, EventSpec] = {
     ),
     "mapping.checked": _spec("info", "columns warnings", "The mapping fits what Salesforce describes."),
     "mapping.refused": _spec(
-        "error", "error", "The mapping fits the org or the store no longer, or not at all: the last one that did stays in force."
+        "error",
+        "error",
+        "The mapping fits the org or the store no longer, or not at all: the last one that did stays in force.",
     ),
     "mapping.warned": _spec(
         "warning", "table column field problem", "A mapped field needs the operator's attention."

@@ -67,16 +67,33 @@ async def test_what_is_no_decision_is_refused(room: Room, argument: str, error: 
     assert error in detail["error"]
 
 
-async def test_absent_record_cannot_be_followed(room: Room) -> None:
-    """To sync from nothing would empty the row."""
+async def test_person_declined_after_sync_was_asked_stays_declined(room: Room) -> None:
+    """The later word holds, though the earlier one is served after it."""
+    await room.contacts(1)
+    await room.backfill()
+    person = await room.value("SELECT id FROM crm.person")
+    request = await room.value("SELECT crm.decide($1, 'sync')", person)
+    await room.value("SELECT crm.decide($1, 'decline')", person)
+    async with room.doing(room.requests.run()):
+        outcome, detail = await room.answered(request)
+        assert (outcome, await room.value("SELECT sync FROM crm.person")) == ("refused", "declined")
+        assert "declined after this was asked" in detail["error"]
+        again = await room.value("SELECT crm.decide($1, 'sync')", person)
+        assert (await room.answered(again))[0] == "synced"
+
+
+@pytest.mark.parametrize("reason", ["absent", "unread"])
+async def test_record_that_nobody_read_cannot_be_followed(room: Room, reason: str) -> None:
+    """To sync from nothing would empty the row, or leave it as if Salesforce had said so."""
     await room.connection.execute("SET sfsync.writer = 'on'")
     await room.connection.execute(
         "INSERT INTO crm.person (id, org, salesforce_id, sync) VALUES (9, $1, '0035i00000Nobdy', 'pending')",
         room.work.org,
     )
     await room.connection.execute(
-        "INSERT INTO sfsync.pending (subject_id, org, speaker, reason) VALUES (9, $1, '0035i00000Nobdy', 'absent')",
+        "INSERT INTO sfsync.pending (subject_id, org, speaker, reason) VALUES (9, $1, '0035i00000Nobdy', $2)",
         room.work.org,
+        reason,
     )
     async with room.doing(room.requests.run()):
         outcome, detail = await asked(room, '{"person_id": 9, "choice": "sync"}')

@@ -51,7 +51,9 @@ async def _decline(settings: Settings, people: list[int], by: str) -> list[tuple
         for person in people:
             try:
                 async with database.transaction() as connection:
-                    await connection.execute(database.sql("take_decision"), person, "decline", by, "cli")
+                    await connection.execute(
+                        database.sql("take_decision"), person, "decline", by, "cli", None
+                    )
                 told.append(("declined", ""))
             except StoreError as error:
                 if error.sqlstate != _NO_SUCH_PERSON:

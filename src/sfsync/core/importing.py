@@ -98,6 +98,7 @@ class Tally:
         """Return what `as_json` made; an empty one for anything else."""
         counts = {Fate(fate): int(count) for fate, count in detail.get("counts", {}).items()}
         shown: Mapping[str, Sequence[tuple[int, str, str]]] = detail.get("examples", {})
-        return Tally(
-            Counter(counts), {Fate(fate): [tuple(one) for one in some] for fate, some in shown.items()}
-        )
+        examples = {
+            Fate(fate): [(line, record, why) for line, record, why in some] for fate, some in shown.items()
+        }
+        return Tally(Counter(counts), examples)

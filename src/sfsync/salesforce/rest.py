@@ -91,7 +91,9 @@ class Rest:
         try:
             msgspec.convert(described, _Description)
         except msgspec.ValidationError as error:
-            raise UnavailableError(f"the answer is no describe of {checked}: {error}", code="ANSWER") from None
+            raise UnavailableError(
+                f"the answer is no describe of {checked}: {error}", code="ANSWER"
+            ) from None
         return described
 
     async def count(self, entity: str) -> int:

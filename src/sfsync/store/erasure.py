@@ -73,8 +73,8 @@ class Trace:
         names = [one[:15] for one in self.record_ids]
         if self.own_ids:
             prefix = "(person:)?" if self.subject == "person" else "company:"
-            names.append(f'"({self.subject}_id|subject_id)": *"?{self._own}')
-            names.append(f'"purge": *"{prefix}{self._own}')
+            names.append(f'"({self.subject}_id|subject_id)" *: *"?{self._own}')
+            names.append(f'"purge" *: *"{prefix}{self._own}')
         return "|".join(names)
 
     @property

@@ -16,6 +16,12 @@ from ..store.database import Connection
 from .requests import Answer, Request
 from .work import Work
 
+_NOTHING_TO_SYNC = {
+    "absent": "Salesforce has no such record, or hides it from this user: there is nothing to sync from;"
+    " decline, or give the user access and pull the record",
+    "unread": "the record was not read yet, so there is nothing to sync from: try again in a moment",
+}
+
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The argument of a request of the kind `decide`. `by`: who decided, when it was not the one who asked."""
@@ -44,7 +50,7 @@ class Deciding:
         decided_by = chosen.by or request.asked_by
 
         async def take(connection: Connection) -> list[RecordId]:
-            return await self._take(connection, chosen, decided_by)
+            return await self._take(connection, chosen, decided_by, request.id)
 
         await self._work.writer.change("decision", take, source=f"request {request.id}")
         [row] = await self._work.database.fetch("load_person_state", chosen.person_id)
@@ -52,21 +58,22 @@ class Deciding:
             row["sync"], {"person_id": row["id"], "choice": chosen.choice, "decided_by": decided_by}
         )
 
-    async def _take(self, connection: Connection, chosen: Choice, decided_by: str) -> list[RecordId]:
+    async def _take(
+        self, connection: Connection, chosen: Choice, decided_by: str, request: int
+    ) -> list[RecordId]:
         sql = self._work.database.sql
         if chosen.choice == "sync":
             reason = await connection.fetchval(sql("load_pending_reason"), chosen.person_id)
-            if reason == "absent":
-                raise ValueError(
-                    "Salesforce has no such record, or hides it from this user: there is nothing to sync from;"
-                    " decline, or give the user access and pull the record"
-                )
+            if reason in _NOTHING_TO_SYNC:
+                raise ValueError(_NOTHING_TO_SYNC[reason])
         try:
             members = await connection.fetchval(
-                sql("take_decision"), chosen.person_id, chosen.choice, decided_by, chosen.via
+                sql("take_decision"), chosen.person_id, chosen.choice, decided_by, chosen.via, request
             )
         except asyncpg.NoDataFoundError:
             raise ValueError("there is no person of this id") from None
+        except asyncpg.ObjectNotInPrerequisiteStateError:
+            raise ValueError("declined after this was asked: decide again, if it is meant") from None
         await connection.execute(sql("hasten_records"), self._work.org, members)
         return [RecordId(member) for member in members]
 

@@ -117,7 +117,7 @@ class Importing:
             await self._note(connection, progress, planned, [row["line"] for row in rows], part.rejected)
             return record_ids
 
-        await self._work.writer.change("import", work)
+        await self._work.writer.change("import", work, source=f"request {progress.request.id}")
         progress.after, progress.tally = after, planned
         return count
 
@@ -135,7 +135,7 @@ class Importing:
             await self._note(connection, progress, planned, [], [(after, reason)])
             return []
 
-        await self._work.writer.change("import", work)
+        await self._work.writer.change("import", work, source=f"request {progress.request.id}")
         progress.after, progress.tally = after, planned
         return 1
 

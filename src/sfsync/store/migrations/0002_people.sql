@@ -111,7 +111,10 @@ $$;
 -- Take a decision on a person, whichever of its ids is given: on each of its records, and on its rows.
 -- Returns the records, whose projection must be looked at anew when the choice is 'sync'.
 -- Records are locked before people, as the applier does, so that neither waits for the other in a circle.
-CREATE FUNCTION sfsync.take_decision(asked_id bigint, choice text, decided_by text, via text) RETURNS text[]
+-- *asked_at*: when it was asked for; somebody declined after that stays so.
+CREATE FUNCTION sfsync.take_decision(
+    asked_id bigint, choice text, decided_by text, via text, asked_at timestamptz DEFAULT NULL
+) RETURNS text[]
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -141,6 +144,13 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'decide: there is no person %', asked_id
             USING ERRCODE = 'no_data_found', HINT = 'crm.person lists people by id.';
+    END IF;
+    IF choice = 'sync' AND EXISTS (
+        SELECT FROM sfsync.decision AS d
+        WHERE d.record_ids && members AND d.choice = 'decline' AND d.decided_at >= asked_at
+    ) THEN
+        RAISE EXCEPTION 'decide: person % was declined after this was asked', subject
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Decide again, if it is meant.';
     END IF;
     UPDATE sfsync.record AS r
     SET decision = CASE choice WHEN 'sync' THEN 'synced' ELSE 'declined' END
@@ -174,7 +184,7 @@ DECLARE
 BEGIN
     IF choice = 'sync' AND EXISTS (SELECT FROM crm.person AS p WHERE p.id = crm.resolve_person(person_id)) THEN
         INSERT INTO sfsync.request (kind, argument, asked_by)
-        VALUES ('decide', json_build_object('person_id', person_id, 'choice', choice, 'via', 'sql')::text, asker)
+        VALUES ('decide', jsonb_build_object('person_id', person_id, 'choice', choice, 'via', 'sql')::text, asker)
         RETURNING id INTO request_id;
         PERFORM pg_notify('sfsync_request', request_id::text);
     ELSE
