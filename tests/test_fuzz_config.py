@@ -89,6 +89,8 @@ def test_what_is_damaged_here_was_good(tmp_path: Path) -> None:
 @example(b'[salesforce]\nca_file = "~nobody-of-that-name/ca.pem"\n')
 @example(b'[console]\ntoken_file = "~nobody-of-that-name/token"\n')
 @example(b'[console]\ntoken_file = "a\\u0000b"\n')
+@example(b'[store]\ndsn = "postgresql://:db.internal/crm"\n')
+@example(b'[store]\ndsn = "postgresql://[sfsync@db.internal/crm"\n')
 @example(b"\xff\xfe")
 def test_torn_file_is_settings_or_a_fault(tmp_path: Path, content: bytes) -> None:
     """An operator's typing error is told with what to do, and never as a traceback with the file in it."""

@@ -108,13 +108,19 @@ def _secrets_in_file(tables: Tables) -> Iterator[Fault]:
     for section, keys in rules.SECRET_KEYS.items():
         for key in keys:
             value = tables.get(section, {}).get(key)
-            if value is None or (
-                key == "dsn" and not (isinstance(value, str) and rules.dsn_has_password(value))
-            ):
+            if value is None or (key == "dsn" and not _has_password(value)):
                 continue
             del tables[section][key]
             what = "a password in it must not" if key == "dsn" else "a secret must not"
             yield f"{section}.{key}", f"{what} stand in the TOML file; {rules.how_to_set(section, key)}"
+
+
+def _has_password(dsn: object) -> bool:
+    try:
+        return isinstance(dsn, str) and rules.dsn_has_password(dsn)
+    except ValueError:
+        # It is no URL, which is told when the settings are checked.
+        return False
 
 
 def _anchor_paths(tables: Tables, directory: Path) -> None:
