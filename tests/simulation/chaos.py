@@ -35,7 +35,7 @@ from .postgres_wire import PostgresServer, Session
 SOME = ("[05AKUe].{3}$", "^Lead", "^Contact", "^Account", ".")
 SPOILT = ("no_header", "null_payload", "no_record_ids", "bad_record_id", "unknown_change_type", "wrong_type")
 PARKED_BUT_MARKED = ("wrong_type", "unknown_change_type")
-HIDEABLE = (("Contact", "Fax"), ("Contact", "Department"), ("Account", "Phone"), ("Lead", "Website"))
+HIDEABLE = (("Contact", "Title"), ("Contact", "Department"), ("Account", "Phone"), ("Lead", "Website"))
 LONG_TEXTS = {"Lead": "Street", "Contact": "MailingStreet", "Account": "BillingStreet"}
 _DECLINED = """
 SELECT p.id, to_jsonb(p)::text AS row FROM crm.person AS p

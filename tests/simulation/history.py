@@ -36,6 +36,7 @@ from .met import Met, observed
 from .network import Network, Weather
 from .postgres_wire import PostgresServer
 from .store import EMPTY, Store
+from .versions import WATCH, versioned
 
 MODES = ("stream", "sweep", "both")
 KINDS = ("create", "update", "reparent", "convert", "merge", "delete", "undelete", "purge")
@@ -74,7 +75,7 @@ def play(seed: int, store: Store, mode: str = "all") -> Told:
     postgres = PostgresServer(loop, store.address, note)
     loop.network, loop.postgres = network, postgres
     history = _History(told, rng, network, postgres, store.dsn, note)
-    with frozen(loop, rng.getrandbits(64)), observed(told.met, note):
+    with frozen(loop, rng.getrandbits(64)), observed(told.met, note), versioned():
         try:
             loop.run_until_complete(history.run())
         except StuckError as error:
@@ -131,6 +132,7 @@ class _History:
     async def _empty(self) -> None:
         connection = await asyncpg.connect(self._dsn)
         await connection.execute(EMPTY)
+        await connection.execute(WATCH)
         await connection.close()
 
     async def _serve(self, org: Org) -> web.AppRunner:

@@ -16,7 +16,10 @@ from sfsync.simorg.oracle import Given, Report, compare
 from sfsync.simorg.oracle_state import OrgRecord, load_store
 from sfsync.simorg.org import Org
 
+from . import versions
+
 _ALWAYS: Mapping[str, str] = {
+    "a record went back to an older version without a mark": versions.FIND,
     "an id that was handed out leads to nobody": """
         SELECT r.salesforce_id FROM crm.person_record AS r
         LEFT JOIN crm.person AS p ON p.id = crm.resolve_person(r.own_id)
@@ -42,6 +45,9 @@ _ALWAYS: Mapping[str, str] = {
         WHERE NOT r.complete AND NOT r.is_deleted AND r.unseen_since_ms IS NULL AND d.record_id IS NULL
     """,
 }
+_BROKEN = " UNION ALL ".join(
+    f"SELECT '{rule}' AS rule, broken.what FROM ({query}) AS broken (what)" for rule, query in _ALWAYS.items()
+)
 _KNOWN = "SELECT id, is_deleted, master_record_id FROM sfsync.record"
 _SHOWN = "SELECT 'person' AS noun, id, xmin::text FROM crm.person UNION ALL SELECT 'company', id, xmin::text FROM crm.company"
 
@@ -76,11 +82,8 @@ class Judge:
 
     async def broken(self) -> list[str]:
         """List what never may be and is."""
-        found = []
-        for name, query in _ALWAYS.items():
-            rows = await self.connection.fetch(query)
-            found += [f"{name}: {row[0]}" for row in rows[:3]]
-        return found + await self._position_goes_back()
+        rows = await self.connection.fetch(_BROKEN)
+        return [f"{row['rule']}: {row['what']}" for row in rows[:3]] + await self._position_goes_back()
 
     async def _position_goes_back(self) -> list[str]:
         replay = await self.connection.fetchval("SELECT replay FROM sfsync.position")
