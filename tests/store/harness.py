@@ -159,10 +159,15 @@ class Store:
 
 @asynccontextmanager
 async def open_store(
-    dsn: str, *, other_half_wait_s: float = 5.0, mapping: BoundMapping = MAPPING
+    dsn: str,
+    *,
+    other_half_wait_s: float = 5.0,
+    mapping: BoundMapping = MAPPING,
+    lock_timeout_s: float = 10.0,
 ) -> AsyncIterator[Store]:
     """Lead the org on a migrated database."""
-    async with open_database(StoreOptions(dsn)) as database, AsyncExitStack() as opened:
+    options = StoreOptions(dsn, lock_timeout_s=lock_timeout_s)
+    async with open_database(options) as database, AsyncExitStack() as opened:
         term = Term(database, mapping, other_half_wait_s)
         opened.push_async_callback(term.end)
         applier = await term.begin()

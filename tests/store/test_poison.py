@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from sfsync.core.commands import Cause
@@ -72,3 +73,26 @@ async def test_too_much_poison_stops_the_applier_and_commits_nothing(store: Stor
 async def next_try_ms(store: Store) -> int:
     found: int = await store.connection.fetchval("SELECT next_try_ms FROM sfsync.dirty")
     return found
+
+
+async def test_row_that_an_application_keeps_locked_stops_nobody_else(pg_dsn: str) -> None:
+    """An open transaction that was forgotten must not hold up everybody's changes."""
+    async with open_store(pg_dsn, lock_timeout_s=0.3) as store:
+        await store.apply(image(CONTACT, 0, LastName="A"), image(CONTACT2, 0, LastName="A"))
+        await store.connection.execute("ALTER TABLE crm.person ADD COLUMN note text")
+        other = await asyncpg.connect(store.dsn)
+        try:
+            transaction = other.transaction()
+            await transaction.start()
+            await other.execute("UPDATE crm.person SET note = 'x' WHERE salesforce_id = $1", CONTACT)
+            outcome = await store.apply(patch(CONTACT, 10, LastName="B"), patch(CONTACT2, 10, LastName="B"))
+            assert outcome.parked == 1
+            names = {row["salesforce_id"]: row["last_name"] for row in await store.people()}
+            assert names == {CONTACT: "A", CONTACT2: "B"}
+            assert set(await store.dirty()) == {CONTACT}
+            await transaction.commit()
+        finally:
+            await other.close()
+        await store.apply(read(CONTACT, 10, begun=200, LastName="B"), refetched=True)
+        assert await store.dirty() == {}
+        assert {row["last_name"] for row in await store.people()} == {"B"}

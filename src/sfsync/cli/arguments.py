@@ -78,10 +78,10 @@ def _pull(parser: argparse.ArgumentParser) -> None:
 def _pending(parser: argparse.ArgumentParser) -> None:
     _with_json(parser)
     parser.add_argument(
-        "--limit", type=_count, default=100, metavar="N", help="people at most (default: 100)"
+        "--limit", type=_number, default=100, metavar="N", help="people at most (default: 100)"
     )
     parser.add_argument(
-        "--after", type=_count, default=0, metavar="PERSON", help="go on after this person's id"
+        "--after", type=_number, default=0, metavar="PERSON", help="go on after this person's id"
     )
 
 
@@ -91,7 +91,7 @@ def _decide(parser: argparse.ArgumentParser) -> None:
         choices=["sync", "decline"],
         help="sync: overwrite from Salesforce and keep in sync; decline: never touch again until decided anew",
     )
-    parser.add_argument("people", nargs="+", type=_count, metavar="PERSON", help="ids of crm.person")
+    parser.add_argument("people", nargs="+", type=_number, metavar="PERSON", help="ids of crm.person")
     parser.add_argument("--by", metavar="NAME", help="who decided (default: the user of this machine)")
     parser.add_argument(
         "--timeout-s",
@@ -102,11 +102,12 @@ def _decide(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**63:
-        raise argparse.ArgumentTypeError("a number from 0 on is expected")
-    return number
+def _number(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(
+            "a number is expected: an id of crm.person, which sfsync explain tells of any Salesforce id"
+        )
+    return int(text)
 
 
 def _rebind(parser: argparse.ArgumentParser) -> None:

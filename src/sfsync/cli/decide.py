@@ -18,6 +18,7 @@ from ..config import Settings, load_settings
 from ..config.place import open_store
 from ..errors import StoreError
 from ..log import configure_logging
+from ..store.report import known_org
 from ..store.requests import Answered
 from .asking import Wish, ask_each
 from .exits import FOUND, OK
@@ -48,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _decline(settings: Settings, people: list[int], by: str) -> list[tuple[str, str]]:
     told: list[tuple[str, str]] = []
     async with open_store(settings.store) as database:
+        await known_org(database)
         for person in people:
             try:
                 async with database.transaction() as connection:

@@ -13,6 +13,7 @@ from ..config import load_settings
 from ..config.place import open_store
 from ..log import configure_logging
 from ..store.people import Page, Told, list_questions, open_reader
+from ..store.report import known_org
 from .exits import OK
 from .findings import printable
 from .wording import age
@@ -31,8 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config, os.environ)
 
     async def read() -> list[Told]:
-        async with open_store(settings.store) as database, open_reader(database) as reader:
-            return await list_questions(reader, Page(arguments.after, arguments.limit))
+        async with open_store(settings.store) as database:
+            await known_org(database)
+            async with open_reader(database) as reader:
+                return await list_questions(reader, Page(arguments.after, arguments.limit))
 
     questions = asyncio.run(read())
     if arguments.json:

@@ -102,7 +102,8 @@ def undecided_differences(group: Group, side: Side, expected: Expected) -> Itera
     if stands.state == "declined" and asked:
         yield f"{place}: is declined, and crm.pending_decision still asks"
     if stands.state == "pending":
-        row = side.rows[group.subject_id or 0]
+        # An undecided loser of a merge is shown by its own row, which nobody emptied.
+        row = side.rows[asked[0]["row_id"] if asked else group.subject_id or 0]
         yield from (f"{place}: {said}" for said in _question_differences(asked, row, expected, stands))
 
 

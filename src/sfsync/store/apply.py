@@ -12,7 +12,6 @@ which measured faster for blind partial updates, but cannot say *ambiguous*, and
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 
 import asyncpg
 import structlog
@@ -21,7 +20,7 @@ from ..core.commands import Cause, Refetch, Resweep, Snapshot
 from ..core.ids import Entity, RecordId
 from ..core.mapping import BoundMapping
 from ..core.order import Mark, MirrorRow, Verdict, fold, proving_wait_ms, schedule
-from ..errors import StoreError
+from ..errors import StoreError, StoreUnavailableError
 from .adoption import want_targets
 from .batch import Batch, DeadLetter, Outcome, Repair, Rules
 from .database import Connection, Database, store_errors
@@ -35,7 +34,8 @@ from .projection import compose
 from .writing import MovedError, RecordWriter
 
 _log = structlog.get_logger()
-_MOVED_MAX = 3
+_AGAIN_MAX = 3
+_DEADLOCK = "40P01"
 
 
 class Applier:
@@ -68,9 +68,12 @@ class Applier:
         Raises `FencedError`, `PositionError`, `PoisonError`, `StoreUnavailableError`; then nothing of it is
         there. Cancellation: rolls back, so the batch will be delivered again.
         """
-        for _ in range(_MOVED_MAX):
-            with suppress(MovedError):
+        for _ in range(_AGAIN_MAX):
+            try:
                 return await self._apply_or_bisect(batch)
+            except StoreUnavailableError as error:
+                if not isinstance(error, MovedError) and error.sqlstate != _DEADLOCK:
+                    raise
         return await self._apply_or_bisect(batch)
 
     async def _apply_or_bisect(self, batch: Batch) -> Outcome:
@@ -121,7 +124,7 @@ class Applier:
             touched = [
                 (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True)) for row in held
             ]
-            await self._records.project(connection, touched, ("event", ""), Outcome())
+            await self._records.project(connection, touched, ("event", "held"), Outcome())
 
     async def reproject(self, after: str) -> str | None:
         """Project the next thousand records anew; return the last one's id, None when there are no more.

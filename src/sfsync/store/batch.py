@@ -15,8 +15,9 @@ from ..core.events import Position
 from ..core.ids import Entity, RecordId
 from ..core.order import Clocks, Verdict
 from .adoption import Adoption
+from .consent import Provenance
 from .database import Connection
-from .projecting import Provenance, Written
+from .projecting import Written
 
 Progress = Callable[[Connection], Awaitable[None]]
 """What else a batch commits: a position, a watermark, a certificate. Runs last in the apply transaction."""

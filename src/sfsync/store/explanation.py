@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 import msgspec
 
-from ..core.identity import Group, Member, regroup
-from ..core.ids import Entity, RecordId, entity_of
+from ..core.identity import Group, regroup
+from ..core.ids import RecordId, entity_of
 from ..core.speaking import why_it_speaks
+from .grouping import member_of
 from .people import (
     Found,
     Reader,
@@ -71,20 +72,7 @@ def _own_ids(members: Sequence[asyncpg.Record]) -> list[int]:
 
 def _group(members: Sequence[asyncpg.Record], subject_id: int) -> Group | None:
     """Group the records again; None when the person has none, as a merged-away one."""
-    groups = regroup(
-        Member(
-            entity=Entity(row["entity"]),
-            record_id=row["id"],
-            own_id=row["own_id"],
-            complete=row["complete"],
-            is_deleted=row["is_deleted"],
-            modstamp_ms=row["modstamp_ms"],
-            master_record_id=row["master_record_id"],
-            converted_contact_id=row["converted_contact_id"],
-            converted_date=row["converted_date"],
-        )
-        for row in members
-    )
+    groups = regroup(member_of(row) for row in members)
     return next((group for group in groups if group.subject_id == subject_id), None)
 
 
@@ -121,8 +109,10 @@ async def _columns(reader: Reader, found: Found, row: Told, group: Group | None)
     own, told = _OWN[found.kind], row["columns"]
     written = await _changes(reader, found, [*own, *told])
     columns = [_column(name, row[name], None, written) for name in own]
+    # What somebody undecided or declined shows came from the application, or once did from Salesforce.
+    speaking = group if found.kind == "company" or msgspec.json.decode(row["sync"]) == "synced" else None
     for name, value in told.items():
-        column = _column(name, value, _source(mapped[name], group), written)
+        column = _column(name, value, _source(mapped[name], speaking), written)
         columns.append(column | {"suspended_since": mapped[name]["suspended_since"]})
     return columns
 

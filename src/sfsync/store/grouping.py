@@ -39,13 +39,15 @@ class Touched:
 class Question:
     """A group that is pending: who would speak, and why somebody must decide.
 
-    `row_ids` are the rows of its records that still say otherwise, `record_ids` its records.
+    `waiting_ids` are the rows of the records that are pending, the person's own first; `row_ids` all rows of its
+    records that may say that they wait, `record_ids` its records.
     """
 
     subject_id: int
     speaker: RecordId
     lead: RecordId | None
     reason: Reason
+    waiting_ids: tuple[int, ...]
     row_ids: tuple[int, ...]
     record_ids: tuple[RecordId, ...]
     alias_ids: tuple[int, ...]
@@ -104,7 +106,7 @@ async def _regroup_linked(
     rows = {RecordId(row["id"]): row for row in loaded}
     groups: list[Group] = []
     waiting: set[RecordId] = set()
-    for group in regroup(_member(row) for row in rows.values()):
+    for group in regroup(member_of(row) for row in rows.values()):
         if _waits(group, rows):
             waiting.update(member.record_id for member in group.members)
         else:
@@ -142,10 +144,16 @@ def _add(result: Regrouping, group: Group, rows: Sequence[asyncpg.Record]) -> No
         speaker = next(row for row in rows if row["id"] == group.speaker)
         reason = Reason.MERGED if is_merger else _reason(speaker)
         row_ids = tuple(row["own_id"] for row in rows if _waits_with(row, group))
-        record_ids = tuple(row["id"] for row in rows)
         result.questions.append(
             Question(
-                group.subject_id, group.speaker, group.lead_id, reason, row_ids, record_ids, group.alias_ids
+                subject_id=group.subject_id,
+                speaker=group.speaker,
+                lead=group.lead_id,
+                reason=reason,
+                waiting_ids=_waiting_ids(group, rows),
+                row_ids=row_ids,
+                record_ids=tuple(row["id"] for row in rows),
+                alias_ids=group.alias_ids,
             )
         )
         return
@@ -159,6 +167,11 @@ def _add(result: Regrouping, group: Group, rows: Sequence[asyncpg.Record]) -> No
 def _is_parted(group: Group, rows: Sequence[asyncpg.Record]) -> bool:
     """Tell whether the person's own row is still one that was merged away into somebody else's."""
     return any(row["own_id"] == group.subject_id and row["row_is_merged"] for row in rows)
+
+
+def _waiting_ids(group: Group, rows: Sequence[asyncpg.Record]) -> tuple[int, ...]:
+    waiting = (row["own_id"] for row in rows if row["decision"] == Decision.PENDING and row["row_sync"])
+    return tuple(sorted(waiting, key=lambda own_id: (own_id != group.subject_id, own_id)))
 
 
 def _waits_with(row: asyncpg.Record, group: Group) -> bool:
@@ -179,7 +192,8 @@ def _is_told(group: Group) -> bool:
     return any(m.record_id == group.speaker and (m.complete or m.is_deleted) for m in group.members)
 
 
-def _member(row: asyncpg.Record) -> Member:
+def member_of(row: asyncpg.Record) -> Member:
+    """Return what identity must know of a record, from its row of the mirror."""
     return Member(
         entity=Entity(row["entity"]),
         record_id=row["id"],

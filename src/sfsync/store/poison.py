@@ -21,11 +21,16 @@ from .writing import RecordWriter
 
 _log = structlog.get_logger()
 _PARKED_MIN, _PARKED_SHARE = 20, 0.10
+_LOCK_WAIT = "SET LOCAL lock_timeout = '250ms'"
+LOCKED = "55P03"
 
 
 def refuse_unless_poison(error: StoreError) -> None:
-    """Raise *error* again unless it is about the row: every other kind of error has a class of its own."""
-    if type(error) is not StoreError:
+    """Raise *error* again unless it is about a row: every other kind of error has a class of its own.
+
+    So is a row that an application keeps locked: it must not make everybody else wait.
+    """
+    if type(error) is not StoreError and error.sqlstate != LOCKED:
         raise error
 
 
@@ -50,6 +55,8 @@ async def write_bisected(
 ) -> None:
     """Write what can be written; park each record that cannot. Raises `PoisonError` when that is too many."""
     parked_max = max(_PARKED_MIN, _PARKED_SHARE * len(records))
+    # We have waited for as long as we may before; now the one that is locked is looked for.
+    await connection.execute(_LOCK_WAIT)
     pending = [list(records)]
     while pending:
         part = pending.pop()
@@ -66,6 +73,8 @@ async def write_bisected(
                 continue
             outcome.parked += 1
             if outcome.parked > parked_max:
+                if error.sqlstate == LOCKED:
+                    raise
                 _log.error("store.batch.poisoned", parked=outcome.parked, records=len(records))
                 raise PoisonError(f"{outcome.parked} of {len(records)} records cannot be stored") from error
             parked_id = part[0].row.record_id

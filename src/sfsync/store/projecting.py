@@ -11,14 +11,11 @@ from dataclasses import dataclass
 
 from ..core.ids import Entity
 from .adoption import Adoption, adopt_accounts, adopt_accounts_of
-from .consent import settle_questions
+from .consent import Consent, Provenance
 from .database import Connection, Database
 from .grouping import Regrouping, Touched, regroup_touched
 from .projection import Projection
 from .staging import Staged
-
-Provenance = tuple[str, str]
-"""Who says so: the origin (event, sweep, ...), and its source: a position, the id of a sweep or a request."""
 
 
 @dataclass(slots=True)
@@ -88,7 +85,8 @@ class Projector:
         self, connection: Connection, people: list[Touched], provenance: Provenance, written: Written
     ) -> None:
         found = await regroup_touched(connection, self._database, self._org, people)
-        await settle_questions(connection, self._database, self._org, self._projection.differing, found)
+        consent = Consent(connection, self._database, self._org, provenance)
+        await consent.settle(found, self._projection.differing)
         if found.subject_ids:
             written.people += await connection.fetchval(
                 self._projection.people,

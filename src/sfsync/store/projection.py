@@ -70,9 +70,9 @@ def pending_view(mapping: BoundMapping) -> str:
     return f"""
 CREATE OR REPLACE VIEW crm.pending_decision AS
 SELECT p.subject_id AS person_id, p.speaker AS salesforce_id, p.reason, p.since,
-    d.column_name, d.stored_value, d.salesforce_value, s.is_deleted
+    d.column_name, d.stored_value, d.salesforce_value, s.is_deleted, t.id AS row_id
 FROM sfsync.pending AS p
-JOIN crm.person AS t ON t.id = p.subject_id
+JOIN crm.person AS t ON t.id = COALESCE(p.row_id, p.subject_id)
 JOIN sfsync.record AS s ON s.id = p.speaker AND s.org = p.org
 LEFT JOIN sfsync.record AS l ON l.id = p.lead AND l.org = p.org
 LEFT JOIN LATERAL (

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from ..core.ids import Entity
 from ..errors import StoreUnavailableError
 from .batch import Batch, Outcome, Rules
+from .consent import Provenance
 from .database import Connection, Database
 from .grouping import Touched
 from .loading import Loaded
-from .projecting import Projector, Provenance
+from .projecting import Projector
 from .staging import Fate, Staged, stage, staging_row
 
 _RELATING = frozenset({"AccountId", "ConvertedContactId"})

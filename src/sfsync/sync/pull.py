@@ -309,7 +309,9 @@ def _by_entity(ids: Collection[RecordId]) -> list[tuple[Entity, Sequence[RecordI
 
 
 def _source(wanted: Sequence[_Asked]) -> str:
-    return "request " + ",".join(str(asked.request.id) for asked in wanted)
+    """Name the request that a change is laid to; of many that came together, the first."""
+    others = f" and {len(wanted) - 1} more" if len(wanted) > 1 else ""
+    return f"request {wanted[0].request.id}{others}"
 
 
 def _refuse_mangled(text: str, answer: Answer) -> None:

@@ -14,13 +14,15 @@ CREATE INDEX record_unadopted ON sfsync.record (org) WHERE NOT adopted;
 ALTER TABLE crm.person ADD COLUMN sync_reason text COLLATE "C";
 CREATE INDEX person_undecided ON crm.person (id) WHERE sync <> 'synced';
 
--- Who waits for a decision: which record would speak for whom, so that the question can be shown.
+-- Who waits for a decision: which record would speak for whom, so that the question can be shown. `row_id`: the row
+-- that is shown beside it, where that is not the person's own, as for an undecided loser of a merge.
 CREATE TABLE sfsync.pending (
     subject_id bigint PRIMARY KEY,
     org text COLLATE "C" NOT NULL,
     speaker text COLLATE "C" NOT NULL,
     lead text COLLATE "C",
     reason text COLLATE "C" NOT NULL CHECK (reason IN ('unread', 'absent', 'differs', 'merged')),
+    row_id bigint,
     since timestamptz NOT NULL DEFAULT now()
 );
 
@@ -128,17 +130,26 @@ BEGIN
         RAISE EXCEPTION 'decide: "%" is no choice', choice
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Choose ''sync'' or ''decline''.';
     END IF;
-    SELECT p.org, p.salesforce_id INTO person_org, speaker FROM crm.person AS p WHERE p.id = subject;
-    IF speaker IS NULL THEN
-        -- Merged away, declined with its group and parted from it again: the row stayed empty. No index leads there.
-        SELECT r.id INTO speaker FROM sfsync.record AS r WHERE r.own_id = subject AND r.org = person_org;
-    END IF;
-    members := ARRAY(
-        SELECT r.id FROM sfsync.record AS r
-        WHERE r.org = person_org AND (r.id = speaker OR r.subject_id = subject AND r.grouped)
-        ORDER BY r.id
-        FOR UPDATE
-    );
+    LOOP
+        SELECT p.org, p.salesforce_id INTO person_org, speaker FROM crm.person AS p WHERE p.id = subject;
+        IF speaker IS NULL THEN
+            -- Merged away, declined with its group and parted from it again: the row stayed empty. No index leads there.
+            SELECT r.id INTO speaker FROM sfsync.record AS r WHERE r.own_id = subject AND r.org = person_org;
+        END IF;
+        members := ARRAY(
+            SELECT r.id FROM sfsync.record AS r
+            WHERE r.org = person_org AND (r.id = speaker OR r.subject_id = subject AND r.grouped)
+            ORDER BY r.id
+            FOR UPDATE
+        );
+        -- Whoever we waited for may have merged or parted them.
+        EXIT WHEN subject IS NOT DISTINCT FROM crm.resolve_person(asked_id) AND members = ARRAY(
+            SELECT r.id FROM sfsync.record AS r
+            WHERE r.org = person_org AND (r.id = speaker OR r.subject_id = subject AND r.grouped)
+            ORDER BY r.id
+        );
+        subject := crm.resolve_person(asked_id);
+    END LOOP;
     -- Only now: somebody may have been erased while we waited.
     PERFORM FROM crm.person AS p WHERE p.id = subject FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -161,10 +172,11 @@ BEGIN
             UNION ALL SELECT subject)
         AND p.sync <> CASE choice WHEN 'sync' THEN 'synced' ELSE 'declined' END;
     DELETE FROM sfsync.pending AS q WHERE q.subject_id = subject;
-    INSERT INTO sfsync.decision (org, person_id, record_ids, choice, decided_by, via)
-    VALUES (person_org, subject, members, choice, decided_by, via);
+    -- When it was said counts, not when its transaction began or a daemon got to it.
+    INSERT INTO sfsync.decision (org, person_id, record_ids, choice, decided_by, via, decided_at)
+    VALUES (person_org, subject, members, choice, decided_by, via, COALESCE(asked_at, clock_timestamp()));
     INSERT INTO sfsync.change (org, subject, subject_id, action, origin, record_id, columns, source)
-    VALUES (person_org, 'person', subject, 'changed', 'decision', speaker, '{sync}', choice || ' via ' || via);
+    VALUES (person_org, 'person', subject, 'changed', 'decision', speaker, '{sync,sync_reason}', choice || ' via ' || via);
     PERFORM pg_notify('sfsync_change', person_org);
     RETURN members;
 END
@@ -183,8 +195,11 @@ DECLARE
     writer text := COALESCE(current_setting('sfsync.writer', true), '');
 BEGIN
     IF choice = 'sync' AND EXISTS (SELECT FROM crm.person AS p WHERE p.id = crm.resolve_person(person_id)) THEN
-        INSERT INTO sfsync.request (kind, argument, asked_by)
-        VALUES ('decide', jsonb_build_object('person_id', person_id, 'choice', choice, 'via', 'sql')::text, asker)
+        INSERT INTO sfsync.request (kind, argument, asked_by, asked_at)
+        VALUES (
+            'decide', jsonb_build_object('person_id', person_id, 'choice', choice, 'via', 'sql')::text, asker,
+            clock_timestamp()
+        )
         RETURNING id INTO request_id;
         PERFORM pg_notify('sfsync_request', request_id::text);
     ELSE
