@@ -35,7 +35,9 @@ async def test_demo_ends_with_the_verdict_and_keeps_the_log(tmp_path: Path) -> N
     assert found, text
     assert int(found[1]) > 30
     assert int(found[3]) > 5
-    assert re.search(r"scene 1: lead 山田 太郎 is person (\d+) …  → source lead.*it stays person \1 ", text, re.S)
+    assert re.search(
+        r"scene 1: lead 山田 太郎 is person (\d+) …  → source lead.*it stays person \1 ", text, re.S
+    )
     assert re.search(r"scene 2: .* moves to 新会社  → company \d+ → \d+", text)
     assert "needs_address_entry, 100-0005, missing prefecture, city, street" in text
     assert "city: 川崎市 here, 横浜市 in Salesforce" in text

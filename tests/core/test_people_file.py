@@ -148,6 +148,8 @@ def test_undecodable_bytes_cost_one_row_and_are_located() -> None:
     assert list(found[1].cells) == ["2", "x\ufffdy"]
     bad = rows("a,b\n1,山\n".encode("cp932") + b"2,\x85\x20\n", Encoding.CP932)
     assert [bool(row.fault) for row in bad] == [False, True]
+    [stray] = rows(b"a,b\n1,x\xfdy\n", Encoding.CP932)
+    assert stray.fault == "has bytes that are not cp932, the first at byte offset 7"
 
 
 def test_encoded_surrogate_and_nul_are_text() -> None:

@@ -23,6 +23,7 @@ DELIMITERS = (",", ";", "\t")
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SEP = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_NO_CP932 = re.compile(rb"[\xfd-\xff]")
 
 
 class Encoding(StrEnum):
@@ -141,8 +142,12 @@ def _decode(raw: bytes, encoding: Encoding) -> tuple[str, int | None]:
 
     A surrogate that somebody encoded by itself is text that is cleaned later, as in all of Salesforce's texts.
     """
+    # Python gives these bytes private characters, which the code page itself does not know.
+    stray = _NO_CP932.search(raw) if encoding is Encoding.CP932 else None
     try:
-        return raw.decode(encoding), None
+        if stray is None:
+            return raw.decode(encoding), None
+        first = stray.start()
     except UnicodeDecodeError as error:
         first = error.start
     if encoding is Encoding.UTF8:
