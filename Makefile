@@ -13,9 +13,12 @@ export PIP_ROOT_USER_ACTION := ignore
 DEMO_SECONDS ?= 60
 TESTS ?= tests
 WORKERS ?= 2
+N ?= 1000
+SEED ?= 1
+TRIES ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench lock image image-test clean
+.PHONY: help setup demo test check format docs bench histories mutants lock image image-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +56,12 @@ format: $(STAMP) ## Mend what the formatter and the linter can mend alone
 docs: $(STAMP) ## Write the documents that are made from the code (docs/logs.md, docs/types.md)
 	@$(BIN)/python -m tests.structure.log_document > docs/logs.md
 	@$(BIN)/python -m tests.structure.types_document > docs/types.md
+
+histories: $(STAMP) ## Play N=1000 random histories from SEED=1 in virtual time; one JSON line
+	@$(BIN)/python -m tests.simulation --histories $(N) --first-seed $(SEED) --workers $(WORKERS)
+
+mutants: $(STAMP) ## Plant every known bad design and say which seed killed it, of TRIES=300 at most; last one JSON line
+	@$(BIN)/python -m tests.simulation.mutants --histories $(TRIES) --first-seed $(SEED) --workers $(WORKERS)
 
 bench: $(STAMP) ## Measure; one JSON line per figure
 	@$(BIN)/python -m tests.bench
