@@ -111,6 +111,16 @@ async def test_change_feed_names_the_request(room: Room) -> None:
     assert (row["origin"], row["source"]) == ("pull", f"request {request}")
 
 
+async def test_record_that_cannot_be_stored_says_why(room: Room) -> None:
+    """To wait for it would be in vain: somebody must look at the rule that it breaks."""
+    await room.connection.execute("ALTER TABLE crm.person ADD CONSTRAINT no_x CHECK (last_name <> 'X')")
+    [contact] = await room.contacts(1)
+    await room.update(contact, LastName="X")
+    async with room.doing(room.requests.run()):
+        outcome, detail = await pulled(room, contact)
+    assert (outcome, "constraint no_x" in detail["error"]) == ("unsettled", True)
+
+
 async def test_deleted(room: Room) -> None:
     """Nobody must write to somebody whom Salesforce deleted."""
     [contact] = await room.contacts(1)

@@ -40,7 +40,7 @@ class Standing:
     """One record and its person or company.
 
     `version` differs when a mapped column of either changed. `retry_ms`: the org's instant of the next read when
-    something is unsettled.
+    something is unsettled. `parked`: why what was read could not be stored, if so.
     """
 
     is_known: bool
@@ -50,6 +50,7 @@ class Standing:
     speaker: RecordId | None
     account_id: RecordId | None
     retry_ms: int | None
+    parked: str | None
     person_id: int | None
     company_id: int | None
     sync: str | None

@@ -29,6 +29,8 @@ def judge(
         detail["retry_at"] = _instant(after.retry_ms)
     if outcome == "pending":
         detail |= _shown(after, question)
+    elif outcome == "unsettled" and after.parked is not None:
+        detail["error"] = f"what was read could not be stored: {after.parked}"
     elif outcome == "declined":
         detail["is_deleted"] = after.is_deleted
     return Answer(outcome, detail)
