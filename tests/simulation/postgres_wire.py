@@ -361,7 +361,10 @@ def _answer_end(kinds: bytes) -> bytes:
     """Say with which messages the answer to these ends; with none of them there is no answer yet."""
     if b"p" in kinds:
         return b"RZ"
-    if b"S" in kinds or b"Q" in kinds or b"c" in kinds or b"f" in kinds:
+    if b"c" in kinds or b"f" in kinds:
+        # The end of a COPY, which may have been written together with its beginning.
+        return b"Z"
+    if b"S" in kinds or b"Q" in kinds:
         return b"ZG"
     return b"TnE" if b"H" in kinds else b""
 
