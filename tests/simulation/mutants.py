@@ -332,10 +332,8 @@ DESIGN_MUTANTS = (
     ),
 )
 
-MUTANTS: tuple[Mutant, ...] = (
-    *(Mutant(m.claim, "core/order.py", m.edits) for m in ORDER_MUTANTS),
-    *DESIGN_MUTANTS,
-)
+RULE_MUTANTS = tuple(Mutant(m.claim, "core/order.py", m.edits) for m in ORDER_MUTANTS)
+MUTANTS = (*RULE_MUTANTS, *DESIGN_MUTANTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,9 +382,11 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=300, help="for each mutant, at most (default 300)")
     parser.add_argument("--first-seed", type=int, default=1, help="the first seed (default 1)")
     parser.add_argument("--workers", type=int, default=1, help="processes at a time (default 1)")
+    parser.add_argument("--of", choices=("all", "rule", "design"), default="all", help="which list")
     parser.add_argument("--only", default="", help="only those whose claim contains this")
     options = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS if options.only in mutant.claim]
+    listed = {"all": MUTANTS, "rule": RULE_MUTANTS, "design": DESIGN_MUTANTS}[options.of]
+    chosen = [mutant for mutant in listed if options.only in mutant.claim]
     killed = 0
     with ThreadPoolExecutor(options.workers) as pool:
         for verdict in pool.map(lambda m: try_mutant(m, options.first_seed, options.histories), chosen):
