@@ -380,7 +380,11 @@ def acts_for(mode: str, rng: random.Random) -> dict[str, Act]:
     """Draw the kinds that one history may have."""
     possible = {**EVERYWHERE, **(WHERE_SWEPT if mode != "stream" else {})}
     share = rng.choice([0.15, 0.3, 0.6])
-    return {name: act for name, act in possible.items() if rng.random() < share} | {"burst": burst}
+    drawn = {name: act for name, act in possible.items() if rng.random() < share} | {"burst": burst}
+    if mode == "stream" and "malformed but marked" in drawn:
+        # An event of both kinds names no record that could be marked, and no sweep would find it.
+        drawn = {name: act for name, act in drawn.items() if name not in ("wildcard", "overflow")}
+    return drawn
 
 
 __all__ = ["PROCESS", "Stage", "acts_for", "show_or_hide"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -50,6 +52,8 @@ class Store:
 @contextmanager
 def serving_store() -> Iterator[Store]:
     """Serve an empty database: on the server that SFSYNC_TEST_DSN names, else on one of our own."""
+    # Ended by a signal, a worker must still stop its server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with ExitStack() as stack:
         dsn = os.environ.get("SFSYNC_TEST_DSN") or stack.enter_context(_own_server())
         name = f"sfsync_simulation_{os.getpid()}"
