@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -389,7 +389,9 @@ def main() -> int:
     chosen = [mutant for mutant in listed if options.only in mutant.claim]
     killed = 0
     with ThreadPoolExecutor(options.workers) as pool:
-        for verdict in pool.map(lambda m: try_mutant(m, options.first_seed, options.histories), chosen):
+        tried = [pool.submit(try_mutant, one, options.first_seed, options.histories) for one in chosen]
+        for done in as_completed(tried):
+            verdict = done.result()
             killed += verdict.seed is not None
             fate = f"killed by seed {verdict.seed}" if verdict.seed is not None else "SURVIVED"
             sys.stdout.write(
