@@ -194,9 +194,25 @@ def _clear_up(s: Stage) -> None:
 
 
 async def killed(s: Stage) -> None:
-    """The daemon is killed at a step that comes soon."""
+    """The daemon is killed at a step that comes soon, or within a transaction."""
     s.met.note("fault", "kill")
-    s.host.kill(within_steps=s.rng.choice([30, 300, 3_000]))
+    if s.rng.random() < 0.5:
+        s.host.kill(within_steps=s.rng.choice([30, 300, 3_000]))
+        return
+    process, left = s.host.process, s.rng.randint(1, 25)
+
+    def decide(session: Session) -> str:
+        nonlocal left
+        if session.process is process and session.status == b"T":
+            left -= 1
+        if left > 0 or process is None:
+            return "arrive"
+        s.postgres.fate = _arrives
+        s.met.note("fault", "kill in a transaction")
+        asyncio.get_running_loop().call_soon(process.kill)
+        return s.rng.choice(["arrive", "lost"])
+
+    s.postgres.fate = decide
 
 
 async def stopped(s: Stage) -> None:

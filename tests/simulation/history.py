@@ -41,7 +41,7 @@ from .versions import WATCH, versioned
 MODES = ("stream", "sweep", "both")
 KINDS = ("create", "update", "reparent", "convert", "merge", "delete", "undelete", "purge")
 ORG_URL = "http://localhost:8000"
-_PATIENCE_S = (5, 20, 40, 60, 120, 240, 600, 900, 900, 1_800, 1_800, 3_600, 3_600, 7_200)
+_PATIENCE_S = (5, 20, 40, 60, 120, 240, 600, 900, 900, 1_800)
 
 
 @dataclass(slots=True)

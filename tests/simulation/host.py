@@ -20,7 +20,8 @@ from sfsync.log import describe_error, where_raised
 from .loop import Process
 from .met import Met
 
-_AGAIN_S = (0.2, 5.0)
+# A supervisor is quick; an operator is not.
+_AGAIN_S = (0.2, 4.0, 150.0)
 
 
 class Host:
@@ -119,7 +120,7 @@ class Host:
 
     def _died(self) -> None:
         self._note(f"dead {self.name}.{self._count}")
-        asyncio.get_running_loop().call_later(self._rng.uniform(*_AGAIN_S), self.start, context=self._context)
+        asyncio.get_running_loop().call_later(self._rng.choice(_AGAIN_S), self.start, context=self._context)
 
 
 def _innermost(error: BaseException) -> BaseException:
