@@ -165,6 +165,8 @@ def test_malformed_event_reads_the_records_it_named() -> None:
         Refetch(Entity.CONTACT, TWO, None, Cause.MALFORMED),
     ]
     assert asked(MalformedEvent("broken")) == []
+    of_all = MalformedEvent("broken", "Contact", (), 5, names_all=True)
+    assert asked(of_all) == [Resweep(Entity.CONTACT, 5, "malformed", in_full=True)]
 
 
 @pytest.mark.parametrize("entity", ["Lead", "Case", "Foo__c", "contact"])

@@ -96,10 +96,16 @@ def _commands(event: Event, plan: EntityPlan) -> list[Command]:
             return [Resweep(entity, header.commit_ms, "overflow")]
         case WildcardEvent(header):
             return [Resweep(entity, header.commit_ms, "wildcard", in_full=True)]
-        case MalformedEvent(record_ids=ids, commit_ms=commit_ms):
-            return [Refetch(entity, record, commit_ms, Cause.MALFORMED) for record in ids]
+        case MalformedEvent():
+            return _malformed(event, entity)
         case _:
             assert_never(event)
+
+
+def _malformed(event: MalformedEvent, entity: Entity) -> list[Command]:
+    if event.names_all:
+        return [Resweep(entity, event.commit_ms or 0, "malformed", in_full=True)]
+    return [Refetch(entity, record, event.commit_ms, Cause.MALFORMED) for record in event.record_ids]
 
 
 def _entity(event: Event) -> Entity | None:

@@ -179,10 +179,11 @@ def _malformed(reason: str, header: object) -> MalformedEvent:
     entity, ids, commit_ms = (header.get(name) for name in ("entityName", "recordIds", "commitTimestamp"))
     if not isinstance(entity, str) or not _ENTITY_NAME.fullmatch(entity):
         entity = None
-    sound = dict.fromkeys(_sound_ids(entity, ids)) if isinstance(ids, list) else {}
+    ids = ids if isinstance(ids, list) else []
+    sound = dict.fromkeys(_sound_ids(entity, ids))
     if type(commit_ms) is not int or not 0 < commit_ms <= _COMMIT_MS_MAX:
         commit_ms = None
-    return MalformedEvent(reason, entity, tuple(sound), commit_ms)
+    return MalformedEvent(reason, entity, tuple(sound), commit_ms, _names_all(ids))
 
 
 def _sound_ids(entity: str | None, ids: Iterable[object]) -> Iterable[RecordId]:
@@ -193,6 +194,10 @@ def _sound_ids(entity: str | None, ids: Iterable[object]) -> Iterable[RecordId]:
             continue
         if sound != OVERFLOW_ID and entity_of(sound) is not None and entity_of(sound) == entity:
             yield sound
+
+
+def _names_all(ids: Iterable[object]) -> bool:
+    return any(isinstance(text, str) and (is_wildcard(text) or text == OVERFLOW_ID) for text in ids)
 
 
 def _read_header(wire: _Header) -> Header:

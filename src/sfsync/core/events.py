@@ -92,13 +92,14 @@ class WildcardEvent(msgspec.Struct, frozen=True):
 class MalformedEvent(msgspec.Struct, frozen=True):
     """A message that is no change event, with the ids that could still be read from it.
 
-    `reason` holds no field value: it is stored and logged.
+    `reason` holds no field value: it is stored and logged. With `names_all` it spoke of the whole entity.
     """
 
     reason: str
     entity: str | None = None
     record_ids: tuple[RecordId, ...] = ()
     commit_ms: int | None = None
+    names_all: bool = False
 
 
 Event = ChangeEvent | GapEvent | OverflowEvent | WildcardEvent | MalformedEvent
