@@ -310,6 +310,8 @@ def _by_entity(ids: Collection[RecordId]) -> list[tuple[Entity, Sequence[RecordI
 
 def _source(wanted: Sequence[_Asked]) -> str:
     """Name the request that a change is laid to; of many that came together, the first."""
+    if not wanted:
+        return ""
     others = f" and {len(wanted) - 1} more" if len(wanted) > 1 else ""
     return f"request {wanted[0].request.id}{others}"
 
