@@ -23,14 +23,18 @@ async def room(pg_dsn: str) -> AsyncIterator[Room]:
         yield opened
 
 
-async def answer(room: Room, prepare: Prepare | None) -> tuple[str, dict[str, Any]]:
-    """Ask for a reload that *prepare* prepares; return the answer."""
+async def answer(
+    room: Room, prepare: Prepare | None, *, done: list[bool] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Ask for a reload that *prepare* prepares; return the answer, once *done* holds something."""
     work = replace(room.work, reload=prepare)
     requests = Requests(work, handlers(work, room.sweeper))
     [asked] = await work.database.fetch("insert_request", work.org, "reload", None)
     async with room.doing(requests.run()):
         query = "SELECT outcome, detail FROM sfsync.request WHERE id = $1 AND done_at IS NOT NULL"
         [row] = await eventually(lambda: room.rows(query, asked["id"]))
+        if done is not None:
+            await eventually(lambda: seen(done))
     return row["outcome"], json.loads(row["detail"])
 
 
@@ -46,8 +50,7 @@ async def test_reload_is_answered_before_it_is_done(room: Room) -> None:
         await mine.close()
         return Reload({"changed": ["mapping"]}, lambda: done.append(True))
 
-    assert await answer(room, prepare) == ("reloaded", {"changed": ["mapping"]})
-    assert await eventually(lambda: seen(done))
+    assert await answer(room, prepare, done=done) == ("reloaded", {"changed": ["mapping"]})
     assert open_then == [1]
 
 
