@@ -150,8 +150,8 @@ DESIGN_MUTANTS = (
         "core/decide.py",
         [
             (
-                "            return [Refetch(entity, record, commit_ms, Cause.MALFORMED) for record in ids]",
-                "            return []",
+                "    return [Refetch(entity, record, event.commit_ms, Cause.MALFORMED) for record in event.record_ids]",
+                "    return []",
             )
         ],
         ("stream",),
