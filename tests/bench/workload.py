@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -63,6 +63,7 @@ def _user(rng: random.Random) -> RecordId:
 _BY_TYPE: Mapping[str, Callable[[random.Random], Any]] = {
     "boolean": lambda rng: rng.random() < 0.5,
     "datetime": _instant,
+    "date": lambda rng: _instant(rng)[:10],
     "int": lambda rng: rng.randint(1, 5000),
     "currency": lambda rng: Decimal(rng.randint(1, 10**9)) / 100,
     "reference": _user,
@@ -137,9 +138,10 @@ def _cell(entity: Entity, name: str | None, rng: random.Random) -> Any:
     if name is None:
         return None
     value = value_of(entity, name, rng)
-    if MAPPING.plans[entity].fields[name].type == "datetime":
+    kind = MAPPING.plans[entity].fields[name].type
+    if kind == "datetime":
         return datetime.fromisoformat(value).astimezone(UTC)
-    return value
+    return date.fromisoformat(value) if kind == "date" else value
 
 
 def raw_events(count: int, rng: random.Random) -> Sequence[RawEvent]:
