@@ -14,6 +14,7 @@ from sfsync.core.people_cells import ImportRow
 from sfsync.store import import_files
 from sfsync.store.import_files import Feeds, rejected_rows, stage_file
 from sfsync.store.import_statements import FedColumn
+from sfsync.store.requests import put_requests
 from sfsync.sync import importing
 from tests.simorg.site import eventually
 from tests.sync.room import Room, furnished
@@ -44,8 +45,8 @@ async def staged(room: Room, rows: Iterable[ImportRow], people: list[FedColumn] 
 
 
 async def asked(room: Room, import_id: object) -> int:
-    [request] = await room.work.database.fetch("insert_request", room.work.org, "import", str(import_id))
-    return int(request["id"])
+    [request] = await put_requests(room.work.database, room.work.org, "import", [str(import_id)])
+    return request
 
 
 def counts(detail: dict[str, Any]) -> dict[str, int]:

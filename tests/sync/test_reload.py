@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sfsync.errors import ConfigError
+from sfsync.store.requests import put_requests
 from sfsync.sync.handlers import handlers
 from sfsync.sync.reload import Prepare, Reload
 from sfsync.sync.requests import Requests
@@ -29,10 +30,10 @@ async def answer(
     """Ask for a reload that *prepare* prepares; return the answer, once *done* holds something."""
     work = replace(room.work, reload=prepare)
     requests = Requests(work, handlers(work, room.sweeper))
-    [asked] = await work.database.fetch("insert_request", work.org, "reload", None)
+    [asked] = await put_requests(work.database, work.org, "reload", [None])
     async with room.doing(requests.run()):
         query = "SELECT outcome, detail FROM sfsync.request WHERE id = $1 AND done_at IS NOT NULL"
-        [row] = await eventually(lambda: room.rows(query, asked["id"]))
+        [row] = await eventually(lambda: room.rows(query, asked))
         if done is not None:
             await eventually(lambda: seen(done))
     return row["outcome"], json.loads(row["detail"])

@@ -46,15 +46,19 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="an id of a person or company, or a Salesforce record id")
 
 
-def _reconcile(parser: argparse.ArgumentParser) -> None:
-    _with_json(parser)
+def _with_timeout(parser: argparse.ArgumentParser, default_s: int, meaning: str) -> None:
     parser.add_argument(
         "--timeout-s",
         type=float,
-        default=3600.0,
+        default=float(default_s),
         metavar="S",
-        help="longest wait for the sweep (default: 3600)",
+        help=f"{meaning} (default: {default_s})",
     )
+
+
+def _reconcile(parser: argparse.ArgumentParser) -> None:
+    _with_json(parser)
+    _with_timeout(parser, 3600, "longest wait for the sweep")
 
 
 def _pull(parser: argparse.ArgumentParser) -> None:
@@ -66,13 +70,7 @@ def _pull(parser: argparse.ArgumentParser) -> None:
         help="a Lead, Contact or Account by its Salesforce id, or a person by its id in crm.person",
     )
     parser.add_argument("--with-company", action="store_true", help="read the accounts of contacts as well")
-    parser.add_argument(
-        "--timeout-s",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="longest wait, during an outage of Salesforce too (default: 60)",
-    )
+    _with_timeout(parser, 60, "longest wait, during an outage of Salesforce too")
 
 
 def _pending(parser: argparse.ArgumentParser) -> None:
@@ -93,13 +91,7 @@ def _decide(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("people", nargs="+", type=_number, metavar="PERSON", help="ids of crm.person")
     parser.add_argument("--by", metavar="NAME", help="who decided (default: the user of this machine)")
-    parser.add_argument(
-        "--timeout-s",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="longest wait for the leader (default: 60)",
-    )
+    _with_timeout(parser, 60, "longest wait for the leader")
 
 
 def _number(text: str) -> int:
@@ -147,13 +139,7 @@ def _import(parser: argparse.ArgumentParser) -> None:
         help="where rejected rows go (default: beside FILE, as FILE.rejected.csv)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite the report of an earlier import")
-    parser.add_argument(
-        "--timeout-s",
-        type=float,
-        default=3600.0,
-        metavar="S",
-        help="longest wait for the leader (default: 3600)",
-    )
+    _with_timeout(parser, 3600, "longest wait for the leader")
 
 
 def _purge(parser: argparse.ArgumentParser) -> None:
@@ -170,9 +156,7 @@ def _purge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--forget-hash", action="store_true", help="let a record come back that was erased, as somebody new"
     )
-    parser.add_argument(
-        "--timeout-s", type=float, default=300.0, metavar="S", help="longest wait for a daemon (default: 300)"
-    )
+    _with_timeout(parser, 300, "longest wait for a daemon")
     _with_json(parser)
 
 
@@ -237,13 +221,7 @@ def _mapping(parser: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--no-sample", action="store_true", help="do not read a sample of records for a preview"
     )
-    plan.add_argument(
-        "--timeout-s",
-        type=float,
-        default=300.0,
-        metavar="S",
-        help="longest wait for the daemon's answer (default: 300)",
-    )
+    _with_timeout(plan, 300, "longest wait for the daemon's answer")
     _with_json(plan)
     for action in (suggest, lint, plan):
         action.add_argument(

@@ -106,3 +106,8 @@ def printable_json(text: str) -> str:
 def _escaped(char: str) -> str:
     units = char.encode("utf-16-be").hex()
     return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
+def shown(value: str | None) -> str:
+    """Return a value of the store as people read it."""
+    return "nothing" if value is None else f'"{printable(value)}"'

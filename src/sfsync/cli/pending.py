@@ -15,7 +15,7 @@ from ..log import configure_logging
 from ..store.people import Page, Told, list_questions, open_reader
 from ..store.report import known_org
 from .exits import OK
-from .findings import printable
+from .findings import shown
 from .wording import age
 
 _REASONS = {
@@ -53,11 +53,7 @@ def _lines(questions: list[Told], limit: int, now: datetime) -> Iterator[str]:
         since = age(one["since"], now)
         yield f"person {one['person_id']} ({one['speaker']}), for {since}: {_REASONS[one['reason']]}{deleted}"
         for column in one["columns"]:
-            stored, told = _shown(column["stored_value"]), _shown(column["salesforce_value"])
+            stored, told = shown(column["stored_value"]), shown(column["salesforce_value"])
             yield f"  {column['column_name']}: {stored} here, {told} in Salesforce"
     if len(questions) == limit:
         yield f"there may be more: sfsync pending --after {questions[-1]['person_id']}"
-
-
-def _shown(value: str | None) -> str:
-    return "nothing" if value is None else f'"{printable(value)}"'

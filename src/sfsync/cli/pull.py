@@ -15,7 +15,7 @@ from ..log import configure_logging
 from ..store.requests import Answered
 from .asking import Wish, ask_each
 from .exits import FOUND, OK
-from .findings import printable
+from .findings import printable, shown
 
 _PULL = Wish("pull", None, verb="pull", done="pulled")
 _GOOD = frozenset({"equal", "updated", "created"})
@@ -71,8 +71,4 @@ def _lines(verdict: Mapping[str, Any]) -> Iterator[str]:
         said += f"; read again at {verdict['retry_at']}"
     yield f"{printable(verdict['id']):<20} {outcome:<10} {printable(said)}{who}"
     for one in verdict.get("columns", ()):
-        yield f"  {one['column']}: {_shown(one['stored'])} here, {_shown(one['salesforce'])} in Salesforce"
-
-
-def _shown(value: str | None) -> str:
-    return "nothing" if value is None else f'"{printable(value)}"'
+        yield f"  {one['column']}: {shown(one['stored'])} here, {shown(one['salesforce'])} in Salesforce"

@@ -125,8 +125,8 @@ async def find_trace(connection: Connection, database: Database, org: str, wante
     owner_id = None
     if wanted.own_id is not None:
         owner_id, seeds = await _find_owner(connection, database, org, wanted)
-    rows = await connection.fetch(database.sql("load_kin"), org, seeds)
-    record_ids = tuple(RecordId(row["id"]) for row in rows) or tuple(seeds)
+    rows = await connection.fetch(database.sql("load_groups"), org, seeds)
+    record_ids = tuple(sorted(RecordId(row["id"]) for row in rows)) or tuple(seeds)
     own_ids = {row["own_id"] for row in rows if row["own_id"] is not None}
     if not rows and owner_id is not None:
         # Somebody whom no record of Salesforce stands for, by an import.

@@ -39,26 +39,6 @@ AS $$
     )
 $$;
 
--- Inside, current_user is sfsync's role: who asked is the role of the session.
-CREATE OR REPLACE FUNCTION crm.request_sync(salesforce_id text) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    request_id bigint;
-BEGIN
-    IF salesforce_id IS NULL OR salesforce_id !~ '^(00Q|003|001)[0-9A-Za-z]{12}([0-9A-Za-z]{3})?$' THEN
-        RAISE EXCEPTION 'request_sync: "%" is not the id of a Lead, Contact or Account', salesforce_id
-            USING ERRCODE = 'invalid_parameter_value',
-                HINT = 'Give the 15 or 18 character id that begins with 00Q, 003 or 001.';
-    END IF;
-    INSERT INTO sfsync.request (kind, argument, asked_by) VALUES ('pull', salesforce_id, session_user)
-    RETURNING id INTO request_id;
-    PERFORM pg_notify('sfsync_request', request_id::text);
-    RETURN request_id;
-END
-$$;
-
 -- Choose whose address a person is written to, whichever of its ids is given; null: the default again.
 -- Acts in the caller's transaction. Returns the person's id.
 CREATE FUNCTION crm.set_address_preference(person_id bigint, side text) RETURNS bigint
