@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -27,10 +28,14 @@ def main() -> int:
         os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])  # noqa: S606 - ourselves
     seeds = range(options.first_seed, options.first_seed + options.histories)
     if options.trace:
-        return _tell(seeds, options.mode)
-    tally = _shared(seeds, options) if options.workers > 1 else run_alone(seeds, options.mode, options.twice)
+        return _tell(seeds, options)
+    tally = _shared(seeds, options) if options.workers > 1 else _run(seeds, options)
     sys.stdout.write(json.dumps(tally.line(), ensure_ascii=False) + "\n")
     return 0 if tally.is_good else 1
+
+
+def _run(seeds: Sequence[int], options: argparse.Namespace) -> Tally:
+    return run_alone(seeds, options.mode, options.twice, options.swarm)
 
 
 def _shared(seeds: range, options: argparse.Namespace) -> Tally:
@@ -38,16 +43,16 @@ def _shared(seeds: range, options: argparse.Namespace) -> Tally:
     shares = [seeds[number :: options.workers] for number in range(options.workers)]
     tally = Tally()
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        for other in [pool.submit(run_alone, share, options.mode, options.twice) for share in shares]:
+        for other in [pool.submit(_run, share, options) for share in shares]:
             tally.join(other.result())
     return tally
 
 
-def _tell(seeds: range, mode: str) -> int:
+def _tell(seeds: range, options: argparse.Namespace) -> int:
     with serving_store() as store:
         play(0, store)
         for seed in seeds:
-            told = play(seed, store, mode)
+            told = play(seed, store, options.mode, swarm=options.swarm)
             sys.stdout.write(
                 "\n".join([*told.trace, *(f"VIOLATION {line}" for line in told.violations)]) + "\n"
             )
@@ -60,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first-seed", type=int, default=1, help="the first seed (default 1)")
     parser.add_argument(
         "--mode", choices=("all", *MODES), default="all", help="all: the seed chooses (default)"
+    )
+    parser.add_argument(
+        "--swarm",
+        type=lambda names: names.split(","),
+        default=(),
+        help="acts that every history has, by comma",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes to share the work (default 1)")
     parser.add_argument("--twice", action="store_true", help="play each twice and compare the traces")

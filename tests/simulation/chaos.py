@@ -13,7 +13,7 @@ import asyncio
 import json
 import random
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -392,15 +392,19 @@ WHERE_SWEPT: Mapping[str, Act] = {
 }
 
 
-def acts_for(mode: str, rng: random.Random) -> dict[str, Act]:
-    """Draw the kinds that one history may have."""
+def acts_for(mode: str, rng: random.Random, swarm: Collection[str] = ()) -> dict[str, Act]:
+    """Draw the kinds that one history may have; those of *swarm* that this mode knows are always among them."""
+    if unknown := sorted(set(swarm) - {*EVERYWHERE, *WHERE_SWEPT}):
+        raise ValueError(
+            f"no act is called {', '.join(unknown)}; choose from: {', '.join((*EVERYWHERE, *WHERE_SWEPT))}"
+        )
     possible = {**EVERYWHERE, **(WHERE_SWEPT if mode != "stream" else {})}
     share = rng.choice([0.15, 0.3, 0.6])
     drawn = {name: act for name, act in possible.items() if rng.random() < share} | {"burst": burst}
     if mode == "stream" and "malformed but marked" in drawn:
         # An event of both kinds names no record that could be marked, and no sweep would find it.
         drawn = {name: act for name, act in drawn.items() if name not in ("wildcard", "overflow")}
-    return drawn
+    return drawn | {name: possible[name] for name in swarm if name in possible}
 
 
 __all__ = ["PROCESS", "Stage", "acts_for", "show_or_hide"]

@@ -11,7 +11,7 @@ import gc
 import os
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -62,8 +62,11 @@ def mode_of(seed: int) -> str:
     return MODES[seed % len(MODES)]
 
 
-def play(seed: int, store: Store, mode: str = "all") -> Told:
-    """Play the history of *seed* from its beginning to the verdict."""
+def play(seed: int, store: Store, mode: str = "all", *, swarm: Collection[str] = ()) -> Told:
+    """Play the history of *seed* from its beginning to the verdict.
+
+    The acts of *swarm* may always come; which others may is drawn, as all else is.
+    """
     told = Told(seed, mode_of(seed) if mode == "all" else mode)
     loop = VirtualLoop()
 
@@ -74,7 +77,7 @@ def play(seed: int, store: Store, mode: str = "all") -> Told:
     network = Network(loop, random.Random(rng.getrandbits(64)), note)
     postgres = PostgresServer(loop, store.address, note)
     loop.network, loop.postgres = network, postgres
-    history = _History(told, rng, network, postgres, store.dsn, note)
+    history = _History(told, rng, network, postgres, store.dsn, note, swarm)
     with frozen(loop, rng.getrandbits(64)), observed(told.met, note), versioned():
         try:
             loop.run_until_complete(history.run())
@@ -100,7 +103,14 @@ def play(seed: int, store: Store, mode: str = "all") -> Told:
 
 class _History:
     def __init__(
-        self, told: Told, rng: random.Random, network: Network, postgres: PostgresServer, dsn: str, note: Any
+        self,
+        told: Told,
+        rng: random.Random,
+        network: Network,
+        postgres: PostgresServer,
+        dsn: str,
+        note: Any,
+        swarm: Collection[str],
     ) -> None:
         self._told = told
         self._rng = rng
@@ -108,6 +118,7 @@ class _History:
         self._postgres = postgres
         self._dsn = dsn
         self._note = note
+        self._swarm = swarm
 
     async def run(self) -> None:
         await self._empty()
@@ -204,7 +215,7 @@ class _History:
         """Let life go on, with what the swarm allows in between."""
         rng = self._rng
         _found(stage, rng.choice([0, 8, 25]))
-        acts = stage.acts = acts_for(stage.mode, rng)
+        acts = stage.acts = acts_for(stage.mode, rng, self._swarm)
         self._note(f"seed {self._told.seed} {stage.mode}: {', '.join(acts)}")
         stage.host.start()
         await asyncio.sleep(rng.choice([0.0, 1.0, 30.0]))

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -103,7 +103,9 @@ class Tally:
         }
 
 
-def run(seeds: Iterable[int], store: Store, *, mode: str = "all", twice: bool = False) -> Tally:
+def run(
+    seeds: Iterable[int], store: Store, *, mode: str = "all", twice: bool = False, swarm: Collection[str] = ()
+) -> Tally:
     """Play the history of each seed; *twice* to see whether the trace is the same."""
     logging.disable(logging.CRITICAL)
     tally = Tally()
@@ -115,17 +117,17 @@ def run(seeds: Iterable[int], store: Store, *, mode: str = "all", twice: bool = 
     for number, seed in enumerate(seeds, 1):
         if number % 50 == 0:
             sys.stderr.write(f"{number} histories, {len(tally.failed)} violated\n")
-        told = play(seed, store, mode)
+        told = play(seed, store, mode, swarm=swarm)
         tally.add(told)
         if told.violations:
             sys.stderr.write(f"seed {seed} ({told.mode}): {told.violations[0]}\n")
-        if twice and play(seed, store, mode).trace != told.trace:
+        if twice and play(seed, store, mode, swarm=swarm).trace != told.trace:
             tally.unrepeated.append(seed)
     tally.wall_s = _perf_counter() - began
     return tally
 
 
-def run_alone(seeds: Iterable[int], mode: str, twice: bool) -> Tally:
+def run_alone(seeds: Iterable[int], mode: str, twice: bool, swarm: Collection[str] = ()) -> Tally:
     """Run with a server of one's own: the work of one process."""
     with serving_store() as store:
-        return run(seeds, store, mode=mode, twice=twice)
+        return run(seeds, store, mode=mode, twice=twice, swarm=swarm)
