@@ -11,11 +11,12 @@ import gc
 import os
 import random
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import asyncpg
@@ -41,6 +42,7 @@ from .versions import WATCH, versioned
 MODES = ("stream", "sweep", "both")
 KINDS = ("create", "update", "reparent", "convert", "merge", "delete", "undelete", "purge")
 ORG_URL = "http://localhost:8000"
+H = TypeVar("H", bound="History")
 _PATIENCE_S = (5, 20, 40, 60, 120, 240, 600, 900, 900, 1_800)
 
 
@@ -68,19 +70,27 @@ def play(seed: int, store: Store, mode: str = "all", *, swarm: Collection[str] =
     The acts of *swarm* may always come; which others may is drawn, as all else is.
     """
     told = Told(seed, mode_of(seed) if mode == "all" else mode)
+    with begun(told, store, partial(History, swarm=swarm)) as (loop, history):
+        loop.run_until_complete(history.run())
+    return told
+
+
+@contextmanager
+def begun(told: Told, store: Store, make: Callable[..., H]) -> Iterator[tuple[VirtualLoop, H]]:
+    """Give a loop, and a history that *make* made to be run on it; in the block this process lives in its time."""
     loop = VirtualLoop()
 
     def note(text: str) -> None:
         told.trace.append(f"{loop.time():.6f} {text}")
 
-    rng = random.Random(f"{seed} {told.mode}")
+    rng = random.Random(f"{told.seed} {told.mode}")
     network = Network(loop, random.Random(rng.getrandbits(64)), note)
     postgres = PostgresServer(loop, store.address, note)
     loop.network, loop.postgres = network, postgres
-    history = _History(told, rng, network, postgres, store.dsn, note, swarm)
+    history = make(told, rng, network, postgres, store.dsn, note)
     with frozen(loop, rng.getrandbits(64)), observed(told.met, note), versioned():
         try:
-            loop.run_until_complete(history.run())
+            yield loop, history
         except StuckError as error:
             told.violations.append(f"stuck: {error}")
         finally:
@@ -98,10 +108,11 @@ def play(seed: int, store: Store, mode: str = "all", *, swarm: Collection[str] =
     for complaint in loop.complaints:
         told.met.note("complaint", complaint.partition(":")[0])
         told.trace.append(f"complaint {complaint}")
-    return told
 
 
-class _History:
+class History:
+    """What happens from an empty store to the verdict; an heir may let it be told from outside what happens."""
+
     def __init__(
         self,
         told: Told,
@@ -110,7 +121,7 @@ class _History:
         postgres: PostgresServer,
         dsn: str,
         note: Any,
-        swarm: Collection[str],
+        swarm: Collection[str] = (),
     ) -> None:
         self._told = told
         self._rng = rng
