@@ -210,7 +210,8 @@ _ROUTES: dict[tuple[str, str], tuple[Handler, str]] = {
         _Control.fields,
         (
             'change a field while the org runs: {"entity", "action": "add"|"remove"|"retype"|"hide"|"show", "field": '
-            '{"name", "type"?, "length"?, "precision"?, "scale"?, "formula"?: "Account.Tier__c"}}'
+            '{"name", "type"?, "length"?, "precision"?, "scale"?, "formula"?: "Account.Tier__c", '
+            '"external_id"?, "standard"?: true = its name need not end in __c}}'
         ),
     ),
     ("GET", "/control/settings"): (_Control.settings, "all settings"),

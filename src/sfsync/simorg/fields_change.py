@@ -1,7 +1,9 @@
-"""Custom fields added, removed, retyped, hidden and shown while the org runs.
+"""Fields added, removed, retyped, hidden and shown while the org runs.
 
 Why: an administrator does this on a working day; clients must meet describe, queries and events that change under
 them. Values of a removed field are gone, and those that do not fit a new type are lost, as in Salesforce.
+An administrator makes custom fields only; that standard ones can be added as well is for whoever maps a field that
+this org was not born with.
 """
 
 import re
@@ -15,6 +17,7 @@ from sfsync.simorg.values import store_value, to_json
 from sfsync.simorg.world import World
 
 NAME = re.compile(r"[A-Za-z]\w{0,39}__c", re.ASCII)
+STANDARD_NAME = re.compile(r"[A-Za-z]\w{0,79}", re.ASCII)
 LENGTH_MAX = 131_072
 TEXT_TYPES = ("string", "textarea", "picklist", "multipicklist", "email", "phone", "url")
 OTHER_TYPES = ("boolean", "int", "double", "currency", "percent", "date", "datetime")
@@ -36,7 +39,7 @@ def change_field(world: World, given: Input) -> dict[str, Any]:
     entity = given.chosen("entity", world.schema.entities)
     action = given.chosen("action", ACTIONS)
     field = Input(f"{given.where}: field", given.required("field", "an object"))
-    field.only("name", "type", "length", "precision", "scale", "formula", "external_id")
+    field.only("name", "type", "length", "precision", "scale", "formula", "external_id", "standard")
     try:
         changed = _changed(world, entity, action, field)
     except ValueError as error:
@@ -57,7 +60,7 @@ def _changed(world: World, entity: str, action: str, field: Input) -> FieldDef:
     match action:
         case "add":
             _check_formula(world, entity, field)
-            schema.add_field(entity, _definition(field))
+            schema.add_field(entity, _definition(field), standard=_is_standard(field))
         case "remove":
             removed = schema.remove_field(entity, name)
             _convert_stored(world, entity, removed, None)
@@ -89,6 +92,10 @@ def _check_formula(world: World, entity: str, field: Input) -> None:
         raise ControlError(f"{field.where}: type must be {shown.type}, as {formula} is; got {kind!r}")
 
 
+def _is_standard(field: Input) -> bool:
+    return field.optional("standard", "true or false") is True
+
+
 def _definition(field: Input) -> FieldDef:
     kind = field.chosen("type", TEXT_TYPES + OTHER_TYPES)
     for name, most in (
@@ -97,7 +104,8 @@ def _definition(field: Input) -> FieldDef:
         ("scale", 17),
     ):
         field.within(name, 0, most)
-    if not NAME.fullmatch(field.required("name", "a string")):
+    allowed = STANDARD_NAME if _is_standard(field) else NAME
+    if not allowed.fullmatch(field.required("name", "a string")):
         raise ControlError(
             f"{field.where}: a custom field's name is letters, digits and _, and must end in __c"
         )

@@ -36,7 +36,17 @@ from sfsync.simorg.oracle_consent import (
     wanted_accounts,
 )
 from sfsync.simorg.oracle_rules import Expected, Group, expect, group_records
-from sfsync.simorg.oracle_state import OrgRecord, Row, Side, freeze, load_org, load_store
+from sfsync.simorg.oracle_state import (
+    SHIPPED,
+    Columns,
+    OrgRecord,
+    Row,
+    Side,
+    freeze,
+    load_org,
+    load_store,
+    read_columns,
+)
 
 __all__ = ["NOTHING_GIVEN", "Given", "Report", "differences", "freeze", "wait_until_equal"]
 
@@ -276,7 +286,7 @@ async def differences(
     *org* names the rows to judge; by default those of the org's present id.
     """
     org_id, records = await load_org(control_url)
-    people, companies = await load_store(dsn, org or org_id)
+    people, companies = await load_store(dsn, org or org_id, given.columns)
     report = compare(records, people, companies, given)
     return Report(
         report.people, report.companies, report.differences[:limit], report.count, report.undetectable
@@ -344,7 +354,22 @@ def _parser() -> argparse.ArgumentParser:
         choices=("company", "person"),
         help="of addresses (default: company)",
     )
+    parser.add_argument(
+        "--columns",
+        type=columns_of,
+        default=SHIPPED,
+        metavar="FILE",
+        help="JSON: the columns of a mapping of your own",
+    )
     return parser
+
+
+def columns_of(path: str) -> Columns:
+    """Return the columns that a file states; the command line's own error where it cannot be read."""
+    try:
+        return read_columns(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}") from error
 
 
 async def _judge(options: argparse.Namespace) -> Report:
@@ -354,6 +379,7 @@ async def _judge(options: argparse.Namespace) -> Report:
         frozenset(options.erased),
         None if options.adopted is None else frozenset(options.adopted),
         options.default_side,
+        options.columns,
     )
     if options.timeout > 0:
         return await wait_until_equal(

@@ -12,7 +12,7 @@ from typing import Any
 
 from sfsync.simorg.oracle_address import plain
 from sfsync.simorg.oracle_rules import Expected, Group, expect
-from sfsync.simorg.oracle_state import PERSON_COLUMNS, OrgRecord, Row, Side
+from sfsync.simorg.oracle_state import PERSON_COLUMNS, SHIPPED, Columns, OrgRecord, Row, Side
 
 # What only the org itself sets: nobody can disagree with it.
 # What the org fills by itself when a record is made: a blank in the store disagrees with nothing.
@@ -33,6 +33,7 @@ class Given:
     erased: frozenset[str] = frozenset()
     adopted: frozenset[str] | None = None
     default_side: str = "company"
+    columns: Columns = field(default_factory=lambda: SHIPPED)
 
     def wants(self, group: Group) -> bool:
         """Tell whether a group must have a row by itself."""

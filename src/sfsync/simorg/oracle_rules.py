@@ -13,7 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sfsync.simorg.oracle_state import DAY, EXACT, FLAG, INSTANT, TEXT, WHOLE, Column, OrgRecord, Side
+from sfsync.simorg.oracle_state import DAY, EXACT, FLAG, INSTANT, TEXT, WHOLE, WIDE, Column, OrgRecord, Side
 
 # Who is one -----------------------------------------------------------------------------------------------
 
@@ -189,6 +189,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     FLAG: bool,
     INSTANT: _instant,
     WHOLE: int,
+    WIDE: int,
     EXACT: _exact,
     DAY: date.fromisoformat,
 }

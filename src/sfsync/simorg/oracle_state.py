@@ -18,7 +18,7 @@ import asyncpg
 PAGE = 20_000
 
 TEXT, FLAG, INSTANT, WHOLE, EXACT = "text", "boolean", "timestamp with time zone", "integer", "numeric"
-DAY = "date"
+DAY, WIDE = "date", "bigint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,33 @@ COMPANY_COLUMNS: Mapping[str, Column] = {
     "street": Column(TEXT, account="BillingStreet"),
     "country": Column(TEXT, account="BillingCountry"),
 }
+
+Columns = Mapping[str, Mapping[str, Column]]
+SHIPPED: Columns = {"person": PERSON_COLUMNS, "company": COMPANY_COLUMNS}
+"""What the mapping that ships with sfsync makes of a person and of a company."""
+
+
+def read_columns(text: str) -> Columns:
+    """Return the columns that a JSON text states for both tables. Raises ValueError that says what is wrong."""
+    try:
+        stated = json.loads(text)
+        columns = {
+            noun: {name: Column(**column) for name, column in stated[noun].items()} for noun in SHIPPED
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            'columns are stated as {"person": {"title": {"type": "text", "contact": "Title", "lead": "Title"}},'
+            ' "company": {"name": {"type": "text", "account": "Name"}}}'
+        ) from error
+    known = (TEXT, FLAG, INSTANT, WHOLE, EXACT, DAY, WIDE)
+    for noun, table in columns.items():
+        for name, column in table.items():
+            if column.type not in known:
+                raise ValueError(
+                    f"{noun}.{name}: type must be one of {', '.join(known)}; got {column.type!r}"
+                )
+    return columns
+
 
 # What the org says ----------------------------------------------------------------------------------------
 
@@ -173,14 +200,14 @@ class Side:
     candidates: RowsOf = field(default_factory=dict)
 
 
-async def load_store(dsn: str, org: str) -> tuple[Side, Side]:
-    """Return the people and the companies of *org*, read at one instant."""
+async def load_store(dsn: str, org: str, columns: Columns = SHIPPED) -> tuple[Side, Side]:
+    """Return the people and the companies of *org*, read at one instant; *columns* are those of the mapping."""
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            people = await _load_side(connection, org, "person", PERSON_COLUMNS)
+            people = await _load_side(connection, org, "person", columns["person"])
             people = replace(people, **await _load_views(connection, org))
-            return people, await _load_side(connection, org, "company", COMPANY_COLUMNS)
+            return people, await _load_side(connection, org, "company", columns["company"])
     finally:
         await connection.close()
 

@@ -140,10 +140,10 @@ class Schema:
         exact = self.entities.get(name)
         return exact or next((e for key, e in self.entities.items() if key.lower() == name.lower()), None)
 
-    def add_field(self, entity: str, field: FieldDef) -> None:
-        """Add a custom field. Raises ValueError if it exists or its name does not end in `__c`."""
+    def add_field(self, entity: str, field: FieldDef, *, standard: bool = False) -> None:
+        """Add a custom field, or a *standard* one that this org lacks. Raises ValueError if it exists or is misnamed."""
         owner = self._known(entity)
-        if not field.custom:
+        if not field.custom and not standard:
             raise ValueError(f"{field.name!r} is no custom field: its name must end in __c")
         if owner.field(field.name):
             raise ValueError(f"{entity} already has a field {field.name}")
