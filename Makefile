@@ -53,9 +53,10 @@ format: $(STAMP) ## Mend what the formatter and the linter can mend alone
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## Write the documents that are made from the code (docs/logs.md, docs/types.md)
+docs: $(STAMP) ## Write the documents that are made from the code (docs/logs.md, docs/types.md, docs/failpoints.md)
 	@$(BIN)/python -m tests.structure.log_document > docs/logs.md
 	@$(BIN)/python -m tests.structure.types_document > docs/types.md
+	@$(BIN)/python -m tests.structure.failpoint_document > docs/failpoints.md
 
 histories: $(STAMP) ## Play N=1000 random histories from SEED=1 in virtual time; one JSON line
 	@$(BIN)/python -m tests.simulation --histories $(N) --first-seed $(SEED) --workers $(WORKERS)

@@ -138,10 +138,12 @@ class Daemon:
         if not wanted.is_set():
             _log.info("daemon.signal.received", signal=name)
         wanted.set()
+        # failpoint: signal.usr - USR1 or USR2 arrived
 
     def _on_reload(self) -> None:
         """Read the configuration again; a faulty one changes nothing."""
         _log.info("daemon.signal.received", signal="SIGHUP")
+        # failpoint: signal.hup - HUP arrived
         try:
             settings = load_settings(self._config_path, os.environ)
             load_mapping(settings.mapping)
@@ -156,6 +158,7 @@ class Daemon:
         memory = await load_memory(database, org)
         mapping = bind(load_mapping(settings.mapping), await describe_entities(rest), memory)
         await refuse_foreign_columns(database, mapping)
+        # failpoint: reload.tried - a configuration was found fit, on request
         detail = {"changed": self._changed(settings), "restart": self._needs_restart(settings)}
         return Reload(detail, lambda: self._put_in_force(settings))
 
@@ -172,6 +175,7 @@ class Daemon:
         configure_logging(level=settings.log.level, pretty=settings.log.pretty)
         _log.info("daemon.config.reloaded", changed=changed, restart=restart)
         self._reload.set()
+        # failpoint: reload.done - a configuration is in force
 
     def _needs_restart(self, settings: Settings) -> list[str]:
         """Name the changed settings that only a new process can follow: where it listens, and which store it has."""
@@ -189,6 +193,7 @@ class Daemon:
             os._exit(128 + number)
         self._stop_reason = number.name
         self._stop.set()
+        # failpoint: signal.stop - TERM or INT arrived
 
     # Life --------------------------------------------------------------------------------------------
 
@@ -208,6 +213,7 @@ class Daemon:
                     serve_console(self._settings.console, self.health, self.metrics, access)
                 )
             await self._until_stopped(self._live())
+        # failpoint: shutdown.done - the process has closed all it had
         _log.info("daemon.stopped", reason=self._stop_reason, duration_s=round(time.monotonic() - started, 3))
         return 0
 
@@ -219,6 +225,7 @@ class Daemon:
         stopping.cancel()
         if not working.done():
             await self._finish_batch()
+            # failpoint: shutdown.quiet - no batch is in flight any more
             working.cancel()
             _, late = await asyncio.wait({working}, timeout=self._settings.sync.shutdown_s / 2)
             if late:
@@ -292,6 +299,7 @@ class Daemon:
                 self.health.set("leadership", ok=True)
                 rest, org = Rest(connection), connection.org_id
                 chosen, mapping = await self._bind(rest, database, org)
+                # failpoint: mapping.bound - the mapping fits the org and the store
                 await put_setting(database, "default_address_side", self._settings.address.default_side)
 
                 async def describe() -> BoundMapping:

@@ -52,6 +52,14 @@ EVENTS: Mapping[str, EventSpec] = {
     "daemon.config.refused": _spec(
         "error", "error", "SIGHUP: the new configuration is faulty; the old one stays."
     ),
+    "failpoint.armed": _spec(
+        "warning",
+        "name",
+        "For tests: this process will kill itself where it comes to the point of this name.",
+    ),
+    "failpoint.reached": _spec(
+        "error", "name n", "For tests: the point was come to the n-th time; SIGKILL follows at once."
+    ),
     "health.changed": _spec("info", "ready reasons", "Readiness changed; `reasons` lists what is missing."),
     "leadership.waiting": _spec(
         "info", "org holder", "Another daemon leads this org; this one is a hot standby."

@@ -27,8 +27,11 @@ MAY_IMPORT = {
     "console": frozenset({"console", "core", "store", "sync"}) | EVERYBODY,
     "config": frozenset({"config", "core", "salesforce", "store", "sync", "console"}) | EVERYBODY,
     "daemon": frozenset({"daemon", "config", "core", "salesforce", "store", "sync", "console"}) | EVERYBODY,
-    "cli": frozenset({"cli", "daemon", "config", "core", "salesforce", "store", "sync", "console"})
+    "cli": frozenset(
+        {"cli", "daemon", "failpoint", "config", "core", "salesforce", "store", "sync", "console"}
+    )
     | EVERYBODY,
+    "failpoint": EVERYBODY,
     "simorg": frozenset({"simorg"}),
 }
 

@@ -46,6 +46,10 @@ def _run(words: list[str]) -> int:
         return _load(command.target)(words[1:])
     arguments = build_parser().parse_args(words or ["--help"])
     command = COMMANDS[arguments.command]
+    if failpoint := os.environ.get("SFSYNC_FAILPOINT"):
+        from ..failpoint import arm  # noqa: PLC0415 - nobody pays for what only tests ask for
+
+        arm(failpoint)
     return _load(command.target)(*command.unpack(arguments))
 
 

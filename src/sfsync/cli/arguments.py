@@ -239,6 +239,9 @@ COMMANDS: Mapping[str, Command] = {
 
 signals:
   USR1 sweep now · USR2 verify now · HUP reload the configuration · TERM, INT finish and leave, twice: at once
+
+testing a crash:
+  SFSYNC_FAILPOINT=NAME:N kills the process where it comes to a point the N-th time: docs/failpoints.md lists them
 """,
     ),
     "check": Command(

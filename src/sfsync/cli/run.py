@@ -26,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the daemon until it is stopped; return its exit code."""
     settings = load_settings(arguments.config, os.environ)
     configure_logging(level=settings.log.level, pretty=settings.log.pretty)
+    if failpoint := os.environ.get("SFSYNC_FAILPOINT"):
+        structlog.get_logger().warning("failpoint.armed", name=failpoint)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     collect_seldom()
     try:

@@ -98,6 +98,7 @@ class CometdSession:
             supportedConnectionTypes=["long-polling"],
             ext={"replay": True},
         )
+        # failpoint: stream.handshaken - the handshake was answered
         await self._poll()
         await self._drain()
         ext = {"replay": {self.channel: replay_id}}
@@ -111,6 +112,7 @@ class CometdSession:
             raise UnavailableError(
                 "the subscription was not confirmed in time", code="UNCONFIRMED"
             ) from error
+        # failpoint: stream.subscribed - the subscription is confirmed
 
     async def close(self) -> None:
         """Say goodbye, briefly and at best effort, so that no ghost uses up the org's concurrent clients."""
@@ -118,6 +120,7 @@ class CometdSession:
             self._reply.close()
         if self._client_id is None:
             return
+        # failpoint: stream.closing - the session is about to say goodbye
         with suppress(SalesforceError, TimeoutError):
             async with asyncio.timeout(self._timings.goodbye_s):
                 (await self._post(DISCONNECT, self._timings.goodbye_s)).close()
@@ -143,6 +146,7 @@ class CometdSession:
         if self._advice.timeout:
             held_s = min(held_s, self._advice.timeout / 1000)
         self._reply = await self._post(CONNECT, held_s + self._timings.slack_s, connectionType="long-polling")
+        # failpoint: stream.connect.answered - a connect is answered, its body not read
         await self._take_in()
 
     async def _advance(self) -> None:

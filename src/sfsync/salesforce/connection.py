@@ -166,6 +166,7 @@ class Connection:
         if isinstance(self._credentials, RefreshToken) and session.rotated:
             self._credentials = replace(self._credentials, refresh_token=session.rotated)
         log.info("salesforce.token.fetched", flow=flow_of(self._credentials), org=self.org_id)
+        # failpoint: token.fetched - the login is done, its token is in use
         return session
 
     # ---- requests
@@ -255,6 +256,7 @@ class Connection:
     async def clock_ms(self) -> int:
         """Return the `Date` of a fresh, cheap answer: the list of versions, which is no API call and needs no token."""
         answer = await self.ask_versions()
+        # failpoint: clock.asked - the org told its time
         if answer.date_ms is None:
             raise UnavailableError(
                 "the org's answers carry no Date: reads cannot be put in order", code="NO_DATE"

@@ -82,6 +82,7 @@ class Applier:
         except StoreError as error:
             refuse_unless_poison(error)
             # A row cannot be stored. Find out which one; the others must not wait for it.
+            # failpoint: poison.found - a batch was refused because of a row
             return await self._apply(batch, bisect=True)
 
     async def change(
@@ -102,6 +103,8 @@ class Applier:
                 await self._records.project(
                     connection, [_touched_row(row) for row in rows], (origin, source), outcome
                 )
+                # failpoint: change.projected - what was asked of the store is done, and projected
+        # failpoint: change.committed - what was asked of the store is committed
         return outcome
 
     async def release_held(self) -> int:
@@ -110,6 +113,7 @@ class Applier:
             await refuse_if_fenced(connection, self._database, self.leadership)
             held = await connection.fetch(self._database.sql("load_held_due"), self.org)
         if held:
+            # failpoint: held.found - records waited long enough for their other half
             try:
                 await self._release(held)
             except StoreError as error:
@@ -125,6 +129,7 @@ class Applier:
                 (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True)) for row in held
             ]
             await self._records.project(connection, touched, ("event", "held"), Outcome())
+            # failpoint: held.released - what waited for its other half is projected
 
     async def reproject(self, after: str) -> str | None:
         """Project the next thousand records anew; return the last one's id, None when there are no more.
@@ -158,11 +163,13 @@ class Applier:
         outcome = Outcome()
         async with self._database.transaction() as connection:
             loaded = await self._load(connection, batch)
+            # failpoint: apply.loaded - the records of a batch are loaded
             self._fold(batch, loaded, outcome)
             if bisect:
                 await write_bisected(connection, self._records, batch, list(loaded.values()), outcome)
             else:
                 await self._records.write(connection, batch, list(loaded.values()), outcome)
+            # failpoint: apply.written - mirror, people and companies are written
             if self._adoption.minimal:
                 await self._want_targets(connection, loaded.values())
             await self._write_marks(connection, batch, loaded.values(), outcome)
@@ -171,6 +178,9 @@ class Applier:
             await self._write_asides(connection, batch)
             if batch.progress:
                 await batch.progress(connection)
+            # failpoint: commit.ready - all is written, COMMIT is not sent
+            # failpoint in the next await: commit.sent - COMMIT is sent, nobody knows what became of it
+        # failpoint: commit.answered - COMMIT got its answer
         return outcome
 
     # Load and decide ---------------------------------------------------------------------------------
@@ -203,6 +213,7 @@ class Applier:
         if erased:
             await connection.execute(self._database.sql("delete_dirty"), self.org, list(erased))
             await connection.execute(self._database.sql("delete_stubs"), self.org, list(erased))
+            # failpoint: erased.dropped - what asked for somebody erased is dropped
         return erased
 
     def _is_erased(self, record_id: RecordId | None) -> bool:
@@ -252,6 +263,7 @@ class Applier:
                 contacts,
                 proving_wait_ms(self._clocks),
             )
+            # failpoint: relatives.marked - contacts of an account that went or came are distrusted
 
     async def _write_marks(
         self,
@@ -271,8 +283,10 @@ class Applier:
         if upserts:
             arrays = [list(column) for column in zip(*upserts, strict=True)]
             await connection.execute(self._database.sql("upsert_dirty"), self.org, *arrays)
+            # failpoint: dirty.marked - records are marked dirty
         if ended:
             await connection.execute(self._database.sql("delete_dirty"), self.org, ended)
+            # failpoint: dirty.cleared - marks are ended
             await connection.execute(self._database.sql("delete_dead_letters"), self.org, ended)
         outcome.marked = len(upserts)
 
@@ -287,6 +301,7 @@ class Applier:
                 [c.commit_ms + self._clocks.settle_ms for c in resweeps],
                 [c.reason for c in resweeps],
             )
+            # failpoint: resweep.owed - a reading is owed
         letters = [one for one in batch.dead_letters if not self._is_erased(one.record_id)]
         await park(connection, self._database, self.org, letters)
 

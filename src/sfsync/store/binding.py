@@ -24,6 +24,7 @@ async def bind_org(database: Database, org: str) -> None:
     """Bind the store at its first start. Raises `OrgMismatchError` when it is bound to another org."""
     if await database.execute("bind_org", org):
         _log.info("org.bound", org=org)
+    # failpoint: org.bound - the store knows its org
     bound = await bound_org(database)
     if bound != org:
         _log.error("org.refused", org=org, bound_org=bound)

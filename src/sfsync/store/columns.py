@@ -88,7 +88,9 @@ async def ensure_columns(database: Database, mapping: BoundMapping) -> None:
         for table, missing, _ in compared:
             for column in missing:
                 await _add(connection, database, table, column)
+                # failpoint: columns.added - a column was added
         await _remember(connection, database, mapping)
+        # failpoint: columns.remembered - the mapping is remembered
         await ensure_views(connection, database.schemas, mapping)
     _tell(mapping, before)
 

@@ -123,6 +123,7 @@ async def _regroup_linked(
             [outcome[i][0] for i in ids],
             [outcome[i][1] for i in ids],
         )
+        # failpoint: members.updated - records are moved to the person they are now
     await _write_aliases(connection, database, org, groups)
     for group in groups:
         _add(result, group, [rows[member.record_id] for member in group.members])
@@ -227,5 +228,6 @@ async def _write_aliases(
     own = [group.subject_id for group in groups]
     if aliases:
         await connection.execute(database.sql("upsert_aliases"), org, list(aliases), list(aliases.values()))
+        # failpoint: aliases.written - ids that were merged away lead to their winner
     if own:
         await connection.execute(database.sql("delete_aliases"), own)

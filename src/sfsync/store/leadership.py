@@ -58,10 +58,12 @@ async def lead(
     connection.add_termination_listener(lambda _connection: lost.set())
     try:
         await _take_lock(database, connection, org, wait=wait)
+        # failpoint: leadership.locked - the lock of the leader is held
         if prepare is not None:
             await prepare()
         with store_errors():
             epoch = await connection.fetchval(database.sql("claim_epoch"), org, holder_name())
+            # failpoint: epoch.claimed - a new epoch is begun
         _log.info("leadership.taken", org=org, epoch=epoch)
         yield Leadership(org, epoch, lost)
     finally:

@@ -81,6 +81,7 @@ async def _apply(connection: Connection, migration: Migration, rename: Callable[
         )
     started = time.monotonic()
     await connection.execute(rename(migration.statement))
+    # failpoint: migration.run - a migration is run, not noted
     await connection.execute(
         rename("INSERT INTO sfsync.migration (name, checksum) VALUES ($1, $2)"),
         migration.name,

@@ -80,6 +80,7 @@ async def write_bisected(
             parked_id = part[0].row.record_id
             outcome.repairs = [repair for repair in outcome.repairs if repair.record_id != parked_id]
             await _park_record(connection, writer, part[0], batch, error)
+            # failpoint: poison.parked - a record that cannot be stored is a dead letter
 
 
 async def _park_record(

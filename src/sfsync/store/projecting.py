@@ -75,10 +75,12 @@ class Projector:
             written.companies += await connection.fetchval(
                 self._projection.companies, self._org, provenance, found.subject_ids, found.speakers
             )
+            # failpoint: companies.projected - companies are written
         if found.merged:
             written.companies += await self._merge(
                 connection, self._projection.merged_companies, found, provenance
             )
+            # failpoint: companies.merged - companies that were merged away are emptied
         return found
 
     async def _project_people(
@@ -87,6 +89,7 @@ class Projector:
         found = await regroup_touched(connection, self._database, self._org, people)
         consent = Consent(connection, self._database, self._org, provenance)
         await consent.settle(found, self._projection.differing)
+        # failpoint: people.asked - questions to people are written and ended
         if found.subject_ids:
             written.people += await connection.fetchval(
                 self._projection.people,
@@ -96,8 +99,10 @@ class Projector:
                 found.speakers,
                 found.leads,
             )
+            # failpoint: people.projected - people are written, deleted and restored
         if found.merged:
             written.people += await self._merge(connection, self._projection.merged_people, found, provenance)
+            # failpoint: people.merged - people that were merged away are emptied
         if self._adoption.on_request and found.speakers:
             accounts = await adopt_accounts_of(connection, self._database, self._org, found.speakers)
             if accounts:

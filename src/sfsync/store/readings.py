@@ -104,6 +104,7 @@ def tip_progress(
         if not await connection.fetch(database.sql("reset_position"), org, channel, position):
             raise PositionError("the position moved while the stream began at its tip")
         await connection.execute(database.sql("owe_readings"), org, [str(e) for e in Entity], not_before_ms)
+        # failpoint: tip.owed - a stream at its tip owes readings
 
     return begin
 
@@ -139,6 +140,7 @@ def backfill_progress(database: Database, org: str, page: BackfillPage) -> Progr
             page.records,
             page.mapping,
         )
+        # failpoint: backfill.noted - a page of a first load is noted
 
     return advance
 
@@ -150,6 +152,7 @@ def backfill_end(
 
     async def complete(connection: Connection) -> None:
         await connection.execute(database.sql("complete_backfill"), org, str(entity), watermark_ms, mapping)
+        # failpoint: backfill.ended - a first load is noted as complete
 
     return complete
 
@@ -171,6 +174,7 @@ def sweep_end(
             mapping,
             certificate.equal_as_of_ms,
         )
+        # failpoint: sweep.watermark - the watermark moved, the certificate is not written
         await connection.execute(
             database.sql("insert_certificate"),
             org,
@@ -189,5 +193,6 @@ def sweep_end(
             certificate.equal_as_of_ms,
             certificate.settled,
         )
+        # failpoint: sweep.certified - the certificate is written
 
     return complete

@@ -48,9 +48,11 @@ class RecordWriter:
             if record.adopted is None:
                 record.adopted = batch.adopts or not self._rules.adoption.on_request
         staged = await stage(connection, [staging_row(record.row, _fate(record)) for record in changed])
+        # failpoint: mirror.staged - the rows to write are with Postgres
         await self._write_mirror(staged, changed)
         entities = {record.row.entity for record in changed if record.patched_id}
         outcome.count(await self._projector.patch(staged, entities, batch.provenance))
+        # failpoint: rows.patched - new values of the mirror are in people and companies
         others = [(r.row.entity, _touched(r)) for r in changed if r.patched_id is None]
         await self.project(connection, others, batch.provenance, outcome)
 
@@ -67,16 +69,19 @@ class RecordWriter:
             written = await staged.run(
                 self.database.sql("update_records"), self.org, self._rules.other_half_wait_s
             )
+            # failpoint: mirror.updated - rows of the mirror are updated
             if written != known:
                 raise MovedError("rows of the mirror were moved between our loading and writing them")
         if known < len(changed):
             await staged.run(self.database.sql("insert_records"), self.org, self._rules.other_half_wait_s)
+            # failpoint: mirror.inserted - rows of the mirror are inserted
 
     async def _assign_ids(self, connection: Connection, changed: Sequence[Loaded]) -> None:
         """Give an own id to each record that is live for the first time."""
         nameless = [r for r in changed if r.own_id is None and r.row.complete and not r.row.is_deleted]
         if nameless:
             rows = await connection.fetch(self.database.sql("reserve_ids"), len(nameless))
+            # failpoint: ids.reserved - new people and companies have their ids
             for record, row in zip(nameless, rows, strict=True):
                 record.own_id, record.named = row["nextval"], True
                 record.subject_id = record.subject_id or record.own_id

@@ -41,6 +41,7 @@ class Backfill:
             await self._skip(entity)
             return
         total = await self._work.rest.count(entity.value)
+        # failpoint: backfill.begun - a first load begins
         _log.info("backfill.entity.started", entity=str(entity), total=total)
         started = told = time.monotonic()
         records, calls = 0, 1
@@ -60,6 +61,7 @@ class Backfill:
             if time.monotonic() - told >= _TELL_EVERY_S:
                 told = time.monotonic()
                 self._tell(entity, reading.backfill_records + records, total, records / (told - started))
+        # failpoint: backfill.completed - a first load is complete
         await analyze(self._work.database)
         self._work.metrics.api_calls.labels("backfill").inc(calls)
         _log.info(
@@ -95,6 +97,7 @@ class Backfill:
         following = asyncio.create_task(self._fetch(entity, last), name="backfill-page")
         try:
             await self._work.writer.submit(self._batch(page, entity, progress))
+            # failpoint: backfill.page.applied - a page that is not the last is committed
             return await following
         finally:
             following.cancel()

@@ -75,6 +75,7 @@ class Deciding:
         except asyncpg.ObjectNotInPrerequisiteStateError:
             raise ValueError("declined after this was asked: decide again, if it is meant") from None
         await connection.execute(sql("hasten_records"), self._work.org, members)
+        # failpoint: decision.taken - a decision is written
         return [RecordId(member) for member in members]
 
 

@@ -18,6 +18,7 @@ async def describe_entities(rest: Rest) -> dict[Entity, Mapping[str, Any]]:
     for entity in Entity:
         try:
             described[entity] = await rest.describe(entity.value)
+            # failpoint: describe.answered - an entity was described
         except QueryError as error:
             if error.code not in _NOT_FOR_THIS_USER:
                 raise

@@ -113,11 +113,13 @@ class Importing:
                 return []
             part = await plan_part(connection, self._database, org, rows, progress.tally)
             record_ids = await take_part(connection, self._database, org, file, part)
+            # failpoint: import.taken - a part of a file is taken
             after, planned, count = rows[-1]["line"], part.tally, len(rows)
             await self._note(connection, progress, planned, [row["line"] for row in rows], part.rejected)
             return record_ids
 
         await self._work.writer.change("import", work, source=f"request {progress.request.id}")
+        # failpoint: import.committed - a part of a file is committed
         progress.after, progress.tally = after, planned
         return count
 

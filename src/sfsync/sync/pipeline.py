@@ -100,6 +100,7 @@ class Pipeline:
     async def _watch_leadership(self) -> None:
         """End when the lock's session ended: whether somebody else leads now is found out by asking again."""
         await self.leadership.lost.wait()
+        # failpoint: leadership.lost - the session that held the lock ended
         raise StoreUnavailableError("the session that holds the leadership lock ended")
 
     async def _keep_house(self) -> None:
@@ -129,6 +130,7 @@ class Pipeline:
             self.options.dead_letter_retention_days,
             _PRUNE_ROWS,
         )
+        # failpoint: history.pruned - what is too old is forgotten
         return int(row["changes"]) < _PRUNE_ROWS
 
 

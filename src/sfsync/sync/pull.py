@@ -250,6 +250,7 @@ class Pull:
             raise failed.exceptions[0] from None
         found = [part for read in reads for part in read.result()]
         work.found += found
+        # failpoint: pull.read - pulled records were read
         if not found:
             return
         await self._work.writer.submit(
@@ -263,6 +264,7 @@ class Pull:
             ),
             urgent=True,
         )
+        # failpoint: pull.applied - pulled records are committed
 
     async def _read_entity(self, work: _Round, entity: Entity, ids: Sequence[RecordId]) -> list[Found]:
         """Read records of one entity; those that Salesforce will not be asked for are noted as refused."""

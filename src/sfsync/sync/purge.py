@@ -97,6 +97,7 @@ class Purge:
         if reason and re.search(trace.pattern, reason):
             raise ValueError("the reason names whom it is about: it is kept, so leave the id out")
         removed = await erase(connection, database, org, trace, source=f"request {request.id}")
+        # failpoint: purge.erased - somebody is erased, the request is open
         alias, requests = await scrub_requests(connection, database, org, trace, but=request.id)
         detail = {
             "subject": trace.subject,
@@ -107,6 +108,7 @@ class Purge:
             "reason": reason,
         }
         await self._complete(connection, request, alias, Answer("purged", detail))
+        # failpoint: purge.answered - and the request answered with it
         return Answer("purged", detail)
 
     async def _refuse(self, request: Request, erased: RecordId, reason: str) -> None:

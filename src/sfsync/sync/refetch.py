@@ -69,6 +69,7 @@ class Refetcher:
         # The read's lower bound must be as fresh as it can be, or it proves nothing.
         await self._work.connection.clock_ms()
         found = await read_records(self._work.rest, self._work.mapping.plans[entity], ids)
+        # failpoint: refetch.read - dirty records were read
         outcome = await self._work.writer.submit(
             Batch(
                 found.commands,
@@ -78,6 +79,7 @@ class Refetcher:
                 refetched=True,
             )
         )
+        # failpoint: refetch.applied - what was read of dirty records is committed
         self._work.metrics.api_calls.labels("refetch").inc()
         _log.info(
             "refetch.completed",

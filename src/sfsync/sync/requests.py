@@ -84,8 +84,11 @@ class Requests:
 
     async def _serve(self, request: Request) -> None:
         try:
+            # failpoint: request.taken - somebody asks for something
             answer = await self._answer(request)
+            # failpoint: request.served - what was asked is done, not answered
             await self._complete(request, answer)
+            # failpoint: request.answered - the answer is committed
         finally:
             del self._serving[request.id]
             self._look_for_more()

@@ -73,6 +73,7 @@ class Subscription:
                 await self._run_limited(outage, from_tip=from_tip)
             except ReplayExpiredError as error:
                 _log.error("stream.position.expired", channel=self._work.options.channel)
+                # failpoint: stream.expired - Salesforce keeps our position no longer
                 self._lost(error, 0.0, started)
                 from_tip = True
             except (SalesforceError, PositionError) as error:
@@ -85,6 +86,7 @@ class Subscription:
         self._work.writer.stream.is_open = False
         self._work.metrics.sessions.labels(type(error).__name__).inc()
         self._work.health.set("stream", ok=False, detail=type(error).__name__)
+        # failpoint: stream.lost - a session ended
         _log.warning(
             "stream.subscription.lost",
             channel=self._work.options.channel,
@@ -223,6 +225,7 @@ class _Session:
         """Receive for ever. Raises what ended the session."""
         while True:
             raw_events = await (self._receive_or_cut() if self._buffer.holds else self._session.receive())
+            # failpoint: stream.received - a reply with or without events was received
             self._outage.ended()
             await self._take(raw_events)
             if not raw_events:
@@ -237,12 +240,14 @@ class _Session:
             await asyncio.wait({receiving}, timeout=self._subscription.hold_s)
             if not receiving.done():
                 await self._deliver(self._buffer.cut())
+                # failpoint: stream.tail.cut - the tail was delivered as nothing follows it
             return await receiving
         finally:
             receiving.cancel()
 
     async def _take(self, raw_events: Sequence[RawEvent]) -> None:
         received = [self._subscription.decided(raw, self._seen) for raw in raw_events]
+        # failpoint: stream.decided - the events of a reply were decoded and decided
         finished, split = self._buffer.add(received)
         if split is not None:
             self._subscription.note_split(split)
@@ -253,6 +258,7 @@ class _Session:
     async def _deliver(self, events: Sequence[Received]) -> None:
         if events:
             await self._subscription.deliver(self._number, self._session, events)
+            # failpoint: stream.delivered - transactions were handed to the writer
 
 
 def _delivery(number: int, events: Sequence[Received], date_ms: int) -> Delivery:

@@ -204,6 +204,7 @@ class Sweeper:
         try:
             with bound_contextvars(sweep_id=sweep_id):
                 _log.info("sweep.started", reason=reason)
+                # failpoint: sweep.begun - a sweep begins
                 await self._sweep_entities(sweep_id, reason, full_wanted=full_wanted)
         except SalesforceError:
             self._waiting = [*waiting, *self._waiting]
@@ -212,6 +213,7 @@ class Sweeper:
             raise
         self._work.metrics.sweep_completed(finished_s=time.time(), duration_s=time.monotonic() - started)
         await self._tell_caught_up()
+        # failpoint: sweep.ended - a sweep is over, nobody was told
         for finished in waiting:
             if not finished.done():
                 finished.set_result(sweep_id)
@@ -275,10 +277,12 @@ class Sweeper:
         while True:
             findings.api_calls += 1
             findings.read += len(page.records)
+            # failpoint: sweep.page.read - a page of a sweep was read
             if page.done:
                 break
             outcome = await self._apply(page, reading.entity, run)
             findings.add(outcome, drift_before_ms=drift_before_ms)
+            # failpoint: sweep.page.applied - a page that is not the last is committed
             page = await self._fetch_after(page, reading.entity, since_ms)
         await self._apply_last(
             page, reading, run, _Window(since_ms, began_ms, started, drift_before_ms), findings
@@ -316,6 +320,7 @@ class Sweeper:
         outcome = await self._apply(page, reading.entity, run)
         findings.add(outcome, drift_before_ms=window.drift_before_ms)
         certificate = _certificate(reading, run, window, findings)
+        # failpoint: sweep.last.applied - the last page is committed, its certificate is not
         progress = sweep_end(
             self._work.database,
             self._work.org,

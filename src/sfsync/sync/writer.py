@@ -130,6 +130,7 @@ class Writer:
         async with self._applying:
             self._forget_deliveries()
             position, commit_ms = await self._load_position()
+            # failpoint: position.loaded - a session knows the position it begins at
             self.stream.session += 1
             self.stream.position, self.stream.error, self.stream.is_open = position, None, False
             self.stream.commit_ms = max(commit_ms or 0, self.stream.commit_ms or 0) or None
@@ -148,6 +149,7 @@ class Writer:
                 confirmed_ms + self._options.clocks.settle_ms,
             )
             await self._applier.apply(Batch((), "event", confirmed_ms, progress=progress))
+            # failpoint: tip.committed - the position is forgotten and readings are owed
             self.stream.position = None
 
     async def deliver(self, delivery: Delivery) -> None:
@@ -196,6 +198,7 @@ class Writer:
         while after is not None:
             async with self._applying:
                 after = await self._applier.reproject(after)
+                # failpoint: reproject.committed - a page of records was projected anew
 
     @property
     def queued_events(self) -> int:
@@ -236,12 +239,14 @@ class Writer:
                 dead_letters=[letter for delivery in taken for letter in delivery.dead_letters],
                 progress=lambda connection: self._advance(connection, before, last),
             )
+            # failpoint: batch.taken - deliveries were made a batch
             started = time.monotonic()
             try:
                 outcome = await self._applier.apply(batch)
             except PositionError as error:
                 self._end_session(error)
             else:
+                # failpoint: batch.committed - a batch is committed, and not noted in memory
                 self.stream.position = last.position
                 self.stream.commit_ms = max(last.commit_ms or 0, self.stream.commit_ms or 0) or None
                 self._report(taken, outcome, time.monotonic() - started)
@@ -282,6 +287,7 @@ class Writer:
                     read.answer.set_exception(error)
                     read.answer.exception()
                 raise
+        # failpoint: read.committed - a slice of reads is committed, nobody was told
         self._count(part.commands, outcome)
         if read.note(part, outcome):
             reads.popleft()
@@ -301,6 +307,7 @@ class Writer:
         return Position(rows[0]["replay"]), rows[0]["commit_ms"]
 
     async def _advance(self, connection: Connection, before: Position | None, last: Delivery) -> None:
+        # failpoint: position.moving - a batch is written, its position is not
         moved = await connection.execute(
             self._database.sql("advance_position"),
             self._applier.org,
@@ -311,6 +318,7 @@ class Writer:
         )
         if moved != "UPDATE 1":
             raise PositionError("the stored position is not where this session left it")
+        # failpoint: position.moved - the position is written with its batch
 
     def _forget_deliveries(self) -> None:
         self._deliveries.clear()
