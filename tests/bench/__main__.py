@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sfsync.cli.run import collect_seldom
 from sfsync.log import configure_logging
-from tests.bench import applying, decoding, flooding, pulling, streaming, sweeping
+from tests.bench import applying, decoding, flooding, pulling, recovering, streaming, sweeping
 from tests.bench.figures import Figure
 from tests.bench.machine import first_line
 from tests.bench.settings import Bench, running_server
@@ -24,6 +24,7 @@ PARTS: Mapping[str, tuple[Measure, str]] = {
     "stream": (streaming.measure, "latency, throughput and memory of the daemon on a stream"),
     "sweep": (sweeping.measure, "records per second of a sweep that finds nothing changed"),
     "pull": (pulling.measure, "milliseconds to a verdict, beside a first load and without one"),
+    "recovery": (recovering.measure, "seconds until a daemon is ready again, after a kill, 1 h and 80 h"),
     "memory": (flooding.measure, "resident memory while huge replies come in"),
 }
 

@@ -65,9 +65,11 @@ class Daemon:
         list(self.events(""))
         self.lines.clear()
 
-    async def until(self, name: str, wanted: int = 1, **members: Any) -> dict[str, Any]:
+    async def until(
+        self, name: str, wanted: int = 1, within_s: float = PATIENCE_S, **members: Any
+    ) -> dict[str, Any]:
         """Wait for that many log lines with these members and return the last."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(within_s):
             while True:
                 found = [line for line in self.events(name) if line.items() >= members.items()]
                 if len(found) >= wanted:
