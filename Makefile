@@ -18,7 +18,7 @@ SEED ?= 1
 TRIES ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench histories mutants lock image image-test clean
+.PHONY: help setup demo test check format docs bench histories mutants proof proof-long lock image image-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,12 @@ histories: $(STAMP) ## Play N=1000 random histories from SEED=1 in virtual time;
 
 mutants: $(STAMP) ## Plant every known bad design and say which seed killed it, of TRIES=300 at most; last one JSON line
 	@$(BIN)/python -m tests.simulation.mutants --histories $(TRIES) --first-seed $(SEED) --workers $(WORKERS)
+
+proof: $(STAMP) ## Every proof for about an hour: histories, mutants, failpoints, kills, faults; OPTIONS="--record --only kills"
+	@$(BIN)/python -m tests.proof $(OPTIONS)
+
+proof-long: $(STAMP) ## The same for a night, and a soak; goes on where it stopped
+	@$(BIN)/python -m tests.proof --profile long $(OPTIONS)
 
 bench: $(STAMP) ## Measure; one JSON line per figure
 	@$(BIN)/python -m tests.bench
