@@ -85,7 +85,7 @@ def begun(told: Told, store: Store, make: Callable[..., H]) -> Iterator[tuple[Vi
 
     rng = random.Random(f"{told.seed} {told.mode}")
     network = Network(loop, random.Random(rng.getrandbits(64)), note)
-    postgres = PostgresServer(loop, store.address, note)
+    postgres = PostgresServer(loop, store.sessions, note)
     loop.network, loop.postgres = network, postgres
     history = make(told, rng, network, postgres, store.dsn, note)
     with frozen(loop, rng.getrandbits(64)), observed(told.met, note), versioned():
@@ -95,8 +95,7 @@ def begun(told: Told, store: Store, make: Callable[..., H]) -> Iterator[tuple[Vi
             told.violations.append(f"stuck: {error}")
         finally:
             told.virtual_s, told.exchanges = loop.time(), postgres.exchanges
-            postgres.restart()
-            postgres.answer_next()
+            postgres.close()
             with warnings.catch_warnings():
                 # What is closed without having been run is meant to be.
                 warnings.simplefilter("ignore")

@@ -24,6 +24,7 @@ from sfsync.store.embedded import embedded_postgres
 from tests.postgres import SETTINGS
 
 from .postgres_wire import SIM_SCHEMA
+from .server_sessions import ServerSessions
 
 _SERVER = {
     **SETTINGS,
@@ -32,21 +33,14 @@ _SERVER = {
     "max_wal_size": "2GB",
     "max_parallel_workers_per_gather": "0",
 }
-_PASSWORD = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """One database of the simulation."""
+    """One database of the simulation, and the real sessions that histories borrow."""
 
     dsn: str
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where its server listens."""
-        parts = urlsplit(self.dsn)
-        assert parts.hostname and parts.port
-        return parts.hostname, parts.port
+    sessions: ServerSessions
 
 
 @contextmanager
@@ -61,7 +55,9 @@ def serving_store() -> Iterator[Store]:
         stack.callback(lambda: asyncio.run(_execute(dsn, f'DROP DATABASE "{name}" WITH (FORCE)')))
         own = urlsplit(dsn)._replace(path=f"/{name}", query="sslmode=disable").geturl()
         asyncio.run(_execute(own, SIM_SCHEMA))
-        yield Store(own)
+        sessions = ServerSessions(own)
+        stack.callback(sessions.close)
+        yield Store(own, sessions)
 
 
 @contextmanager
@@ -70,10 +66,7 @@ def _own_server() -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="sfsync-simulation-") as directory,
         embedded_postgres(Path(directory), settings=_SERVER) as dsn,
     ):
-        # A thousand logins a minute need not be hard to guess.
-        asyncio.run(_execute(dsn, f"SET scram_iterations = 1; ALTER ROLE sfsync PASSWORD '{_PASSWORD}'"))
-        parts = urlsplit(dsn)
-        yield parts._replace(netloc=f"sfsync:{_PASSWORD}@{parts.hostname}:{parts.port}").geturl()
+        yield dsn
 
 
 async def _execute(dsn: str, statement: str) -> None:
