@@ -1,7 +1,7 @@
 """What the command line understands.
 
 Why: every subcommand's arguments stand here rather than beside its work, so that help needs no import but argparse.
-`demo` and `simorg` parse their own words: what they take is nobody else's business.
+`demo`, `chaos` and `simorg` parse their own words: what they take is nobody else's business.
 """
 
 from __future__ import annotations
@@ -351,6 +351,11 @@ exit codes of pull: 0 every verdict is equal, updated or created; 1 another one,
     "demo": Command(
         "sfsync.cli.demo:main",
         "show it all: a simulated org, a daemon and a store that becomes equal",
+        parses_itself=True,
+    ),
+    "chaos": Command(
+        "sfsync.cli.chaos:main",
+        "tell what happens to your configuration when …: play faults against the daemon",
         parses_itself=True,
     ),
 }

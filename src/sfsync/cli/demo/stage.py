@@ -22,7 +22,7 @@ _END_S = 15.0
 
 
 @asynccontextmanager
-async def _process(
+async def open_process(
     *words: str, env: Mapping[str, str], **streams: Any
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `python -m WORDS`; end it with the block, gently first. Ctrl-C reaches only us, not it."""
@@ -66,7 +66,11 @@ class Org:
 
     async def rest(self) -> Any:
         """End the background life; return what it did."""
-        async with self.http.delete(f"{self.control_url}/life") as response:
+        return await self.forget("life")
+
+    async def forget(self, path: str) -> Any:
+        """DELETE at the control API."""
+        async with self.http.delete(f"{self.control_url}/{path}") as response:
             return await response.json()
 
 
@@ -74,7 +78,7 @@ class Org:
 async def open_org(*, people: int, seed: int) -> AsyncIterator[Org]:
     """Start a simulated org with a population. Raises `ConfigError` when it does not start."""
     words = ("sfsync.simorg", "--port", "0", "--population", str(people), "--seed", str(seed))
-    async with _process(*words, env=os.environ, stdout=asyncio.subprocess.PIPE) as process:
+    async with open_process(*words, env=os.environ, stdout=asyncio.subprocess.PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for.
         try:
             first = await asyncio.wait_for(process.stdout.readline(), _START_S)
@@ -116,14 +120,14 @@ async def open_daemon(org: Org, dsn: str, log: Path) -> AsyncIterator[DaemonProc
         "SFSYNC_LOG__FORMAT": "json",
     }
     with log.open("wb") as stream:
-        async with _process("sfsync", "run", env=env, stderr=stream) as process:
+        async with open_process("sfsync", "run", env=env, stderr=stream) as process:
             yield DaemonProcess(process, log, env)
 
 
 async def run_sfsync(*words: str, env: Mapping[str, str]) -> None:
     """Run a command as an operator would. Raises `ConfigError` with what it said when it fails."""
     pipe = asyncio.subprocess.PIPE
-    async with _process("sfsync", *words, env=env, stdout=pipe, stderr=pipe) as process:
+    async with open_process("sfsync", *words, env=env, stdout=pipe, stderr=pipe) as process:
         _, said = await process.communicate()
     if process.returncode:
         raise ConfigError(f"sfsync {words[0]} failed: {said.decode('utf-8', 'replace').strip()}")
@@ -135,6 +139,6 @@ async def judge(org: Org, dsn: str, *, patience_s: float) -> tuple[bool, str]:
     Return whether they are equal, and what the judge wrote.
     """
     words = ("sfsync.simorg.oracle", "--control", org.control_url, "--dsn", dsn, "--timeout", str(patience_s))
-    async with _process(*words, env=os.environ, stdout=asyncio.subprocess.PIPE) as process:
+    async with open_process(*words, env=os.environ, stdout=asyncio.subprocess.PIPE) as process:
         output, _ = await process.communicate()
     return process.returncode == 0, output.decode("utf-8", "replace").strip()
