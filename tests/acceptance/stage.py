@@ -185,6 +185,11 @@ class Daemon:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
     def wait_for(
         self, event: str, count: int = 1, within_s: float = PATIENCE_S, **keys: Any
     ) -> dict[str, Any]:
@@ -260,7 +265,7 @@ class Stage:
         self.org = org
         self.dsn = dsn
         self._directory = directory
-        self._daemons: list[Daemon] = []
+        self.daemons: list[Daemon] = []
 
     @property
     def environ(self) -> dict[str, str]:
@@ -282,15 +287,15 @@ class Stage:
 
     def daemon(self, settings: Mapping[str, str] | None = None) -> Daemon:
         """Start a daemon; *settings* are variables of its environment."""
-        name = f"daemon-{len(self._daemons)}"
+        name = f"daemon-{len(self.daemons)}"
         started = Daemon({**self.environ, **(settings or {})}, self._directory, name)
-        self._daemons.append(started)
+        self.daemons.append(started)
         return started
 
     async def must_be_equal(self, within_s: float = PATIENCE_S, given: Given = NOTHING_GIVEN) -> Report:
         """Wait until the store is what the oracle says; fail with the differences."""
         report = await wait_until_equal(self.org.control_url, self.dsn, within_s, given=given)
-        assert report.is_equal, f"{report}\n{self._daemons[-1].log.tail() if self._daemons else ''}"
+        assert report.is_equal, f"{report}\n{self.daemons[-1].log.tail() if self.daemons else ''}"
         return report
 
     async def value(self, query: str, *arguments: object) -> Any:
@@ -307,7 +312,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for daemon in self._daemons:
+        for daemon in self.daemons:
             daemon.close()
 
 
