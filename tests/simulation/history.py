@@ -10,13 +10,13 @@ import asyncio
 import gc
 import os
 import random
+import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
 from unittest.mock import patch
 
 import asyncpg
@@ -25,25 +25,29 @@ from aiohttp import web
 from sfsync.simorg.app import build_app, make_org
 from sfsync.simorg.errors import ApiError
 from sfsync.simorg.life import Life, Pace
-from sfsync.simorg.oracle import Given
 from sfsync.simorg.org import Org
 
-from .chaos import Stage, acts_for, show_or_hide
+from .acts_host import MAPPING, put_mapping
+from .acts_links import clear_up
+from .acts_org import restore_fields
+from .chaos import acts_for
 from .frozen import frozen
 from .host import Host
 from .judge import Judge
 from .loop import StuckError, VirtualLoop
+from .mappings import write_mappings
 from .met import Met, observed
-from .network import Network, Weather
+from .network import Network
 from .postgres_wire import PostgresServer
+from .stage import Stage, arrives
 from .store import EMPTY, Store
-from .versions import WATCH, versioned
+from .versions import versioned
+from .watch import WATCH
 
 MODES = ("stream", "sweep", "both")
 KINDS = ("create", "update", "reparent", "convert", "merge", "delete", "undelete", "purge")
 ORG_URL = "http://localhost:8000"
-H = TypeVar("H", bound="History")
-_PATIENCE_S = (5, 20, 40, 60, 120, 240, 600, 900, 900, 1_800)
+_PATIENCE_S = (5, 20, 40, 60, 120, 240, 600, 900, 900, 1_800, 3_600)
 
 
 @dataclass(slots=True)
@@ -59,6 +63,18 @@ class Told:
     exchanges: int = 0
 
 
+@dataclass(slots=True)
+class Ground:
+    """What a history stands on: one loop, one network, one way to Postgres, and the seed's chance."""
+
+    loop: VirtualLoop
+    rng: random.Random
+    network: Network
+    postgres: PostgresServer
+    dsn: str
+    note: Callable[[str], None]
+
+
 def mode_of(seed: int) -> str:
     """Return the mode of a seed, where none is asked for."""
     return MODES[seed % len(MODES)]
@@ -70,14 +86,14 @@ def play(seed: int, store: Store, mode: str = "all", *, swarm: Collection[str] =
     The acts of *swarm* may always come; which others may is drawn, as all else is.
     """
     told = Told(seed, mode_of(seed) if mode == "all" else mode)
-    with begun(told, store, partial(History, swarm=swarm)) as (loop, history):
-        loop.run_until_complete(history.run())
+    with begun(told, store) as ground:
+        ground.loop.run_until_complete(History(told, ground, swarm).run())
     return told
 
 
 @contextmanager
-def begun(told: Told, store: Store, make: Callable[..., H]) -> Iterator[tuple[VirtualLoop, H]]:
-    """Give a loop, and a history that *make* made to be run on it; in the block this process lives in its time."""
+def begun(told: Told, store: Store) -> Iterator[Ground]:
+    """Prepare the ground for the history *told* of, and bury what the block leaves behind."""
     loop = VirtualLoop()
 
     def note(text: str) -> None:
@@ -87,21 +103,14 @@ def begun(told: Told, store: Store, make: Callable[..., H]) -> Iterator[tuple[Vi
     network = Network(loop, random.Random(rng.getrandbits(64)), note)
     postgres = PostgresServer(loop, store.sessions, note)
     loop.network, loop.postgres = network, postgres
-    history = make(told, rng, network, postgres, store.dsn, note)
-    with frozen(loop, rng.getrandbits(64)), observed(told.met, note), versioned():
+    with frozen(loop, rng.getrandbits(64)), observed(told.met, note, told.violations), versioned():
         try:
-            yield loop, history
+            yield Ground(loop, rng, network, postgres, store.dsn, note)
         except StuckError as error:
             told.violations.append(f"stuck: {error}")
         finally:
             told.virtual_s, told.exchanges = loop.time(), postgres.exchanges
-            postgres.close()
-            with warnings.catch_warnings():
-                # What is closed without having been run is meant to be.
-                warnings.simplefilter("ignore")
-                loop.bury()
-                loop.close()
-                gc.collect()
+            _bury(loop, postgres)
     told.met.update("network", network.met)
     told.met.update("postgres", postgres.met)
     for complaint in loop.complaints:
@@ -109,49 +118,42 @@ def begun(told: Told, store: Store, make: Callable[..., H]) -> Iterator[tuple[Vi
         told.trace.append(f"complaint {complaint}")
 
 
-class History:
-    """What happens from an empty store to the verdict; an heir may let it be told from outside what happens."""
+def _bury(loop: VirtualLoop, postgres: PostgresServer) -> None:
+    postgres.close()
+    with warnings.catch_warnings():
+        # What is closed without having been run is meant to be.
+        warnings.simplefilter("ignore")
+        loop.bury()
+        loop.close()
+        gc.collect()
 
-    def __init__(
-        self,
-        told: Told,
-        rng: random.Random,
-        network: Network,
-        postgres: PostgresServer,
-        dsn: str,
-        note: Any,
-        swarm: Collection[str] = (),
-    ) -> None:
+
+class History:
+    """The life of one org and of the daemon that follows it; `run` tells it from the beginning to the verdict."""
+
+    def __init__(self, told: Told, ground: Ground, swarm: Collection[str] = ()) -> None:
         self._told = told
-        self._rng = rng
-        self._network = network
-        self._postgres = postgres
-        self._dsn = dsn
-        self._note = note
+        self._ground = ground
         self._swarm = swarm
 
     async def run(self) -> None:
+        """Let it happen, and judge it."""
         await self._empty()
-        org = make_org(self._rng.getrandbits(32))
+        org = make_org(self._ground.rng.getrandbits(32))
         runner = await self._serve(org)
-        judge = Judge(org, self._dsn)
+        judge = Judge(org, self._ground.dsn)
         await judge.open()
-        with _environment(self._settings(org)) as settings:
-            stage = self._stage(org, judge, settings)
+        with _configured(self._settings(org)) as (settings, mappings):
+            stage = self._stage(org, judge, settings, mappings)
             try:
                 await self._live(stage)
                 await self._settle(stage)
             finally:
-                stage.host.close()
-                stage.standby.close()
-                for task in list(stage.open):
-                    task.cancel()
-                for fault in org.faults.listing():
-                    self._told.met.note("fault", fault["kind"], fault["taken"])
+                self._end(stage)
                 await runner.cleanup()
 
     async def _empty(self) -> None:
-        connection = await asyncpg.connect(self._dsn)
+        connection = await asyncpg.connect(self._ground.dsn)
         await connection.execute(EMPTY)
         await connection.execute(WATCH)
         await connection.close()
@@ -160,10 +162,10 @@ class History:
         org.url = ORG_URL
         runner = web.AppRunner(build_app(org), access_log=None, shutdown_timeout=0.2)
         await runner.setup()
-        self._network.server = runner.server
-        self._network.server_context = copy_context()
+        self._ground.network.server = runner.server
+        self._ground.network.server_context = copy_context()
         org.world.on_commit(
-            lambda commit: self._note(
+            lambda commit: self._ground.note(
                 f"org commit {commit.number} "
                 + " ".join(f"{change.kind} {change.record_id}" for change in commit.changes)
             )
@@ -171,29 +173,56 @@ class History:
         return runner
 
     def _settings(self, org: Org) -> dict[str, str]:
-        rng, mode = self._rng, self._told.mode
-        settle_s = rng.choice([5, 10, 60])
+        rng, mode = self._ground.rng, self._told.mode
+        adopt = rng.choice(["all", "all", "all", "on_request"])
+        mirror = rng.choice(["all", "adopted"])
+        sync = {
+            "SWEEP_ENABLED": str(mode != "stream").lower(),
+            "SWEEP_INTERVAL_S": rng.choice([5, 20, 60, 200, 900]),
+            "SETTLE_S": rng.choice([5, 10, 60]),
+            "HOLD_MS": rng.choice([0, 20]),
+            "SWEEP_PAGE": rng.choice([5, 50, 2000]),
+            "REFETCH_BATCH": rng.choice([3, 400]),
+            "BATCH_EVENTS_MAX": rng.choice([3, 5000]),
+            "QUEUE_EVENTS_MAX": rng.choice([10, 20000]),
+            "OTHER_HALF_WAIT_S": rng.choice([0, 5]),
+            "AUTH_RETRY_S": 300,
+            "ADOPT": adopt,
+            "MIRROR": mirror if adopt == "on_request" else "all",
+        }
         return {
             "SFSYNC_SALESFORCE__LOGIN_URL": ORG_URL,
             "SFSYNC_SALESFORCE__FLOW": "client_credentials",
             "SFSYNC_SALESFORCE__CLIENT_ID": org.credentials.client_id,
             "SFSYNC_SALESFORCE__CLIENT_SECRET": org.credentials.client_secret,
-            "SFSYNC_STORE__DSN": self._dsn,
+            "SFSYNC_STORE__DSN": self._ground.dsn,
             "SFSYNC_CONSOLE__ENABLED": "false",
-            "SFSYNC_SYNC__SWEEP_ENABLED": str(mode != "stream").lower(),
-            "SFSYNC_SYNC__SWEEP_INTERVAL_S": str(rng.choice([60, 200, 900])),
-            "SFSYNC_SYNC__SETTLE_S": str(settle_s),
-            "SFSYNC_SYNC__HOLD_MS": str(rng.choice([0, 20])),
-            "SFSYNC_SYNC__SWEEP_PAGE": str(rng.choice([5, 50, 2000])),
-            "SFSYNC_SYNC__REFETCH_BATCH": str(rng.choice([3, 400])),
-            "SFSYNC_SYNC__BATCH_EVENTS_MAX": str(rng.choice([3, 5000])),
-            "SFSYNC_SYNC__QUEUE_EVENTS_MAX": str(rng.choice([10, 20000])),
-            "SFSYNC_SYNC__OTHER_HALF_WAIT_S": str(rng.choice([0, 5])),
-            "SFSYNC_SYNC__AUTH_RETRY_S": "300",
-        }
+        } | {f"SFSYNC_SYNC__{name}": str(value) for name, value in sync.items()}
 
-    def _stage(self, org: Org, judge: Judge, settings: dict[str, str]) -> Stage:
-        rng, told = self._rng, self._told
+    def _stage(self, org: Org, judge: Judge, settings: dict[str, str], mappings: dict[str, str]) -> Stage:
+        rng, told, note = self._ground.rng, self._told, self._ground.note
+        self._set_org(org)
+        mix = {kind: rng.choice([0.0, 1.0, 5.0]) for kind in KINDS} | {"create": 3.0, "update": 8.0}
+        stage = Stage(
+            told.mode,
+            rng,
+            org,
+            Life(org, Pace(1.0, rng.getrandbits(32), mix)),
+            Host("daemon", settings, self._ground.dsn, rng=rng, met=told.met, note=note),
+            Host("standby", settings, self._ground.dsn, rng=rng, met=told.met, note=note),
+            self._ground.network,
+            self._ground.postgres,
+            judge,
+            told.met,
+            note,
+            mappings,
+            set() if settings["SFSYNC_SYNC__ADOPT"] == "on_request" else None,
+        )
+        restore_fields(stage)
+        return stage
+
+    def _set_org(self, org: Org) -> None:
+        rng = self._ground.rng
         org.settings.read_lag_s = rng.choice([0.0, 0.0, 1.0, 3.0])
         org.settings.batch_max = rng.choice([1, 3, 100])
         org.settings.skew_share = rng.choice([0.0, 0.1, 0.5])
@@ -203,39 +232,28 @@ class History:
         org.settings.connect_place = rng.choice(["last", "first", "shuffled"])
         org.settings.commit_numbers = rng.choice(["ns", "scn"])
         org.settings.replay_anywhere = rng.random() < 0.5
-        if told.mode == "sweep":
+        org.settings.deliver_on_any = rng.random() < 0.2
+        org.settings.terse_failures = rng.random() < 0.2
+        if self._told.mode == "sweep":
             org.faults.add("lose_event", times=None)
-        mix = {kind: rng.choice([0.0, 1.0, 5.0]) for kind in KINDS} | {"create": 3.0, "update": 8.0}
-        found = {"rng": rng, "met": told.met, "note": self._note}
-        return Stage(
-            told.mode,
-            rng,
-            org,
-            Life(org, Pace(1.0, rng.getrandbits(32), mix)),
-            Host("daemon", settings, self._dsn, **found),
-            Host("standby", settings, self._dsn, **found),
-            self._network,
-            self._postgres,
-            judge,
-            told.met,
-            self._note,
-        )
 
     async def _live(self, stage: Stage) -> None:
         """Let life go on, with what the swarm allows in between."""
-        rng = self._rng
+        rng = self._ground.rng
         _found(stage, rng.choice([0, 8, 25]))
-        acts = stage.acts = acts_for(stage.mode, rng, self._swarm)
-        self._note(f"seed {self._told.seed} {stage.mode}: {', '.join(acts)}")
+        wanted = ("asked", "import") if stage.adopted is not None else ()
+        acts = stage.acts = acts_for(stage.mode, rng, (*self._swarm, *wanted))
+        self._ground.note(f"seed {self._told.seed} {stage.mode}: {', '.join(acts)}")
         stage.host.start()
+        await stage.judge.begin()
         await asyncio.sleep(rng.choice([0.0, 1.0, 30.0]))
         for _ in range(rng.choice([8, 15, 35])):
             await asyncio.sleep(_pause_s(rng))
-            if rng.random() < 0.65:
+            if rng.random() < 0.6:
                 stage.life.step()
             else:
                 name = rng.choice(sorted(acts))
-                self._note(f"act {name}")
+                self._ground.note(f"act {name}")
                 stage.met.note("act", name)
                 with suppress(ApiError):
                     # A record may be locked by an open transaction, as for any user.
@@ -243,38 +261,38 @@ class History:
             self._check(await stage.judge.broken())
 
     async def _settle(self, stage: Stage) -> None:
-        """End all trouble, and wait until the store is what the org says."""
+        """End all trouble, and wait until the store is what the org says and nothing is owed."""
         if stage.open:
             await asyncio.wait(stage.open)
         self._end_trouble(stage)
-        report = None
+        found: list[str] = []
         for wait_s in _PATIENCE_S:
             await asyncio.sleep(wait_s)
             self._check(await stage.judge.broken())
-            report = await stage.judge.report(Given(frozen=stage.frozen), may_be_unheard=stage.loses_events)
-            if report.is_equal or self._told.violations or stage.host.findings:
+            found = await stage.judge.differences(stage)
+            if not found or self._told.violations or stage.host.findings:
                 break
-        assert report is not None
-        self._note(
-            f"settled: {report.people} people, {report.companies} companies, {report.count} differences"
-        )
-        stage.met.note("end", "people", report.people)
-        self._check([f"after all: {line}" for line in report.differences[:5]])
+        self._check([f"after all: {line}" for line in found[:5]])
         self._check(stage.host.findings + stage.standby.findings)
-        if not self._told.violations and self._rng.random() < 0.3:
+        if not self._told.violations and self._ground.rng.random() < 0.3:
             await self._read_again(stage)
 
     def _end_trouble(self, stage: Stage) -> None:
-        self._note("trouble ends")
+        self._ground.note("trouble ends")
         for fault in stage.org.faults.listing():
             if fault["kind"] != "lose_event" or stage.mode != "sweep":
                 self._told.met.note("fault", fault["kind"], fault["taken"])
                 stage.org.faults.clear(fault["number"])
-        self._network.weather = Weather()
-        self._postgres.is_down = False
-        self._postgres.fate = lambda _session: "arrive"
-        for entity, name in sorted(stage.hidden):
-            show_or_hide(stage, entity, name, "show")
+        stage.org.bus.open_gate()
+        clear_up(stage)
+        stage.postgres.is_down = False
+        stage.postgres.fate = arrives
+        stage.host.dies_young = 0
+        restore_fields(stage)
+        if os.environ[MAPPING] != stage.mappings["wide"]:
+            put_mapping(stage, "wide")
+            stage.host.kill()
+            stage.standby.kill()
         stage.host.start()
 
     async def _read_again(self, stage: Stage) -> None:
@@ -284,14 +302,22 @@ class History:
         await asyncio.sleep(400)
         after = await stage.judge.versions()
         changed = sorted(key for key in after if before.get(key) != after[key])
-        self._note(f"read again: {len(changed)} rows written")
+        self._ground.note(f"read again: {len(changed)} rows written")
         stage.met.note("end", "read again")
         self._check([f"an equal row was written again: {noun} {row_id}" for noun, row_id in changed[:3]])
+
+    def _end(self, stage: Stage) -> None:
+        stage.host.close()
+        stage.standby.close()
+        for task in list(stage.open):
+            task.cancel()
+        for fault in stage.org.faults.listing():
+            self._told.met.note("fault", fault["kind"], fault["taken"])
 
     def _check(self, broken: list[str]) -> None:
         for line in broken:
             if line not in self._told.violations:
-                self._note(f"VIOLATION {line}")
+                self._ground.note(f"VIOLATION {line}")
                 self._told.violations.append(line)
 
 
@@ -308,7 +334,11 @@ def _pause_s(rng: random.Random) -> float:
 
 
 @contextmanager
-def _environment(settings: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Let a reload find the settings where a process would: in the environment."""
-    with patch.dict(os.environ, settings), suppress(asyncio.CancelledError):
-        yield settings
+def _configured(settings: dict[str, str]) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """Let a reload find the configuration where a process would: in the environment and in files."""
+    with ExitStack() as stack:
+        mappings = write_mappings(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        settings = {**settings, MAPPING: mappings["wide"]}
+        stack.enter_context(patch.dict(os.environ, settings))
+        stack.enter_context(suppress(asyncio.CancelledError))
+        yield settings, mappings

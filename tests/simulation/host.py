@@ -25,7 +25,10 @@ _AGAIN_S = (0.2, 4.0, 150.0)
 
 
 class Host:
-    """Keeps one daemon running until `close`; `settings` may change between two of its lives."""
+    """Keeps one daemon running until `close`; `settings` may change between two of its lives.
+
+    The next `dies_young` processes are killed soon after they start.
+    """
 
     def __init__(
         self,
@@ -41,12 +44,14 @@ class Host:
         self.settings = dict(settings)
         self.findings: list[str] = []
         self.skew_s = 0.0
+        self.dies_young = 0
         self.process: Process | None = None
         self._dsn = dsn
         self._rng = rng
         self._met = met
         self._note = note
         self._count = 0
+        self._asked_to_end: Process | None = None
         self._is_closed = False
         self._context = copy_context()
 
@@ -59,6 +64,9 @@ class Host:
         process.skew_s = self.skew_s
         process.on_death = self._died
         self.process = process
+        if self.dies_young:
+            self.dies_young -= 1
+            self.kill(within_steps=self._rng.choice([20, 100, 400]))
         self._note(f"start {process.name}")
         process.start(self._run(process))
 
@@ -79,9 +87,15 @@ class Host:
             process.dies_at = process.steps + self._rng.randint(1, within_steps)
 
     def signal(self, number: signal.Signals) -> None:
-        """Deliver a signal to the process that runs."""
-        if self.process is not None:
-            self.process.signal(number)
+        """Deliver a signal to the process that runs; a second SIGTERM ends it at once."""
+        if self.process is None:
+            return
+        if number is signal.SIGTERM and self._asked_to_end is self.process:
+            self.process.kill()
+            return
+        if number is signal.SIGTERM:
+            self._asked_to_end = self.process
+        self.process.signal(number)
 
     def jump(self, seconds: float) -> None:
         """Set the machine's clock wrong; what measures time goes on evenly."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -18,11 +18,14 @@ import structlog
 import sfsync.core.order
 import sfsync.store.grouping
 from sfsync.core.commands import Cause
-from sfsync.core.identity import Group, Member, regroup
+from sfsync.core.identity import Group, Member, rank_members, regroup
 from sfsync.core.ids import Entity
-from sfsync.core.order import Verdict
 from sfsync.store.apply import Applier
 from sfsync.store.batch import Batch, Outcome
+
+from .versions import CANARY
+
+RANKS = ("live", "complete", "contact", "unconverted", "converted later", "root", "larger id")
 
 
 class Met:
@@ -42,16 +45,9 @@ class Met:
 
 
 @contextmanager
-def observed(met: Met, note: Callable[[str], None]) -> Iterator[None]:
-    """Count in *met* what happens inside the block, and note what is logged."""
-    apply, mark = Applier.apply, sfsync.core.order.mark
-
-    async def counting_apply(self: Applier, batch: Batch) -> Outcome:
-        outcome = await apply(self, batch)
-        for verdict, count in outcome.verdicts.items():
-            met.note("verdict", str(verdict), count)
-        met.note("batch", batch.origin)
-        return outcome
+def observed(met: Met, note: Callable[[str], None], broken: list[str]) -> Iterator[None]:
+    """Count in *met* what happens inside the block, note what is logged, and tell in *broken* what may never be."""
+    mark = sfsync.core.order.mark
 
     def counting_mark(row: Any, cause: Cause, instant_ms: int) -> None:
         met.note("mark", str(cause))
@@ -61,21 +57,60 @@ def observed(met: Met, note: Callable[[str], None]) -> Iterator[None]:
         groups = regroup(members)
         for group in groups:
             met.note("identity", _shape(group))
+            if len(group.members) > 1:
+                met.note("speaks", _why(group))
         return groups
 
-    def capture(_logger: Any, _method: str, entry: Any) -> Any:
-        met.note("log", str(entry.get("event")))
-        note("log " + json.dumps(entry, sort_keys=True, default=str, ensure_ascii=False))
-        raise structlog.DropEvent
-
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, capture], cache_logger_on_first_use=False
+        processors=[structlog.contextvars.merge_contextvars, _capture(met, note, broken)],
+        cache_logger_on_first_use=False,
     )
     with ExitStack() as stack:
-        stack.enter_context(patch.object(Applier, "apply", counting_apply))
+        stack.enter_context(patch.object(Applier, "apply", _counting_apply(met, broken)))
         stack.enter_context(patch.object(sfsync.core.order, "mark", counting_mark))
         stack.enter_context(patch.object(sfsync.store.grouping, "regroup", counting_regroup))
         yield
+
+
+def _counting_apply(met: Met, broken: list[str]) -> Callable[[Applier, Batch], Awaitable[Outcome]]:
+    apply, epoch = Applier.apply, 0
+
+    async def counting(self: Applier, batch: Batch) -> Outcome:
+        nonlocal epoch
+        outcome = await apply(self, batch)
+        if self.leadership.epoch < epoch:
+            broken.append(f"a fenced daemon committed: epoch {self.leadership.epoch} after {epoch}")
+        epoch = self.leadership.epoch
+        for verdict, count in outcome.verdicts.items():
+            met.note("verdict", str(verdict), count)
+        met.note("batch", batch.origin)
+        met.note("skipped", "unwanted", outcome.unwanted)
+        return outcome
+
+    return counting
+
+
+def _capture(
+    met: Met, note: Callable[[str], None], broken: list[str]
+) -> Callable[[Any, str, MutableMapping[str, Any]], Any]:
+    def capture(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Any:
+        name = str(entry.get("event"))
+        met.note("log", name)
+        line = json.dumps(entry, sort_keys=True, default=str, ensure_ascii=False)
+        note("log " + line)
+        # Names and addresses of this org are Japanese, and our words are not.
+        if not line.isascii() or CANARY.search(line):
+            broken.append(f"a field's value was logged: {name}")
+        raise structlog.DropEvent
+
+    return capture
+
+
+def _why(group: Group) -> str:
+    """Say by which place of the rank the speaker was chosen."""
+    (_, rank), (_, behind) = rank_members(group.members)[:2]
+    place = next(n for n, (one, two) in enumerate(zip(rank, behind, strict=True)) if one != two)
+    return RANKS[place]
 
 
 def _shape(group: Group) -> str:
@@ -88,6 +123,3 @@ def _shape(group: Group) -> str:
     how = "+".join(name for name, present in (("merged", merged), ("converted", converted)) if present)
     speaks = ", lead shows through" if group.lead_id else ""
     return f"{noun} {how or 'of old edges'}{', deleted' if group.is_deleted else ''}{speaks}"
-
-
-VERDICTS = tuple(str(verdict) for verdict in Verdict)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from .chaos import EVERYWHERE, WHERE_SWEPT
+from .chaos import ALL
 from .history import Told, play
 from .met import Met
 from .store import Store, serving_store
@@ -19,7 +19,7 @@ from .store import Store, serving_store
 _perf_counter = time.perf_counter
 MINIMUM_FROM = 300
 EXPECTED = (
-    *(f"act: {name}" for name in (*EVERYWHERE, *WHERE_SWEPT)),
+    *(f"act: {name}" for name in ALL),
     *(
         f"verdict: {name}"
         for name in (
