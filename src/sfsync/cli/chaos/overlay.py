@@ -15,8 +15,8 @@ from pathlib import Path
 from ...config import Settings, load_settings
 
 QUICK: Mapping[str, float] = {
-    "sync.settle_s": 1,
-    "sync.sweep_interval_s": 2,
+    "sync.settle_s": 0.5,
+    "sync.sweep_interval_s": 1,
     "sync.backoff_s_max": 1,
     "sync.auth_retry_s": 1,
     "sync.other_half_wait_s": 1,

@@ -29,6 +29,7 @@ class Outcome:
     counters: dict[str, float] = field(default_factory=dict)
     converged_s: float | None = None
     verdict: Verdict | None = None
+    undetectable: Sequence[str] = ()
     problem: str = ""
     is_refusal: bool = False
 
@@ -69,6 +70,13 @@ class Play:
         return self._stage
 
 
+def _news(stage: Stage, verdict: Verdict | None) -> list[str]:
+    """Return what this recipe did that nobody could know of."""
+    found = [one for one in verdict.undetectable if one not in stage.undetectable] if verdict else []
+    stage.undetectable.update(found)
+    return found
+
+
 async def _played(recipe: Recipe, stage: Stage, patience_s: float) -> Outcome:
     scene = Scene(stage, patience_s)
     first = stage.daemon
@@ -80,10 +88,13 @@ async def _played(recipe: Recipe, stage: Stage, patience_s: float) -> Outcome:
         await recipe.play(scene)
         verdict, converged_s = await scene.settled()
         await stage.org.forget("faults")
+        await scene.nothing_owed()
         if scene.idle_faults:
             problem = f"did not strike: {', '.join(scene.idle_faults)}"
     except (NotSeenError, ConfigError) as error:
         problem = str(error)
+    except TimeoutError:
+        problem = f"it is equal, but records are dirty or readings owed for {patience_s:g} s"
     after = await stage.daemon.figures(stage.http, stage.plan.overlay.token)
     entries = scene.entries()
     return Outcome(
@@ -95,6 +106,7 @@ async def _played(recipe: Recipe, stage: Stage, patience_s: float) -> Outcome:
         grown(before if stage.daemon is first else {}, after),
         converged_s if scene.refused_after_s is None else scene.refused_after_s,
         verdict,
+        _news(stage, verdict),
         problem,
         scene.refused_after_s is not None,
     )

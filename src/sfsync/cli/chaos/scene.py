@@ -128,6 +128,12 @@ class Scene:
         self.refused_after_s = time.monotonic() - self._struck_at
         self.operated.append(remedy)
 
+    async def nothing_owed(self) -> None:
+        """Wait until no record is dirty and no reading owed, or the next recipe would be shown what is left of this."""
+        async with asyncio.timeout(self._patience_s):
+            while await self.stage.owed():  # noqa: ASYNC110 - what is asked lies in a database
+                await asyncio.sleep(_LOOK_S)
+
     async def calm(self) -> None:
         """Wait until a sweep of all entities has found nothing to do, since the last beginning of the pipeline."""
 

@@ -135,6 +135,8 @@ def _did(outcome: Outcome) -> Text:
     text = Text("; ".join(map(printable, outcome.did)) or "nothing that it logged")
     for line in outcome.operated:
         text.append(f"\noperator: {printable(line)}", style="yellow")
+    for line in outcome.undetectable:
+        text.append(f"\nnobody could know: {printable(line)}", style="yellow")
     if outcome.problem:
         text.append(f"\n{printable(outcome.problem)}", style="red")
     return text
@@ -159,8 +161,8 @@ def _verdict(outcome: Outcome) -> Text:
         return Text("NO", style="bold red")
     if outcome.is_refusal:
         return Text("refused,\nthen yes", style="yellow")
-    if outcome.verdict and outcome.verdict.undetectable:
-        return Text(f"but for {len(outcome.verdict.undetectable)}", style="yellow")
+    if outcome.undetectable:
+        return Text(f"but for {len(outcome.undetectable)}", style="yellow")
     return Text("yes", style="green")
 
 
@@ -179,6 +181,6 @@ def _json(outcome: Outcome) -> dict[str, object]:
         "converged": outcome.is_converged,
         "converged_s": None if outcome.converged_s is None else round(outcome.converged_s, 2),
         "equal": bool(verdict and verdict.is_equal),
-        "undetectable": list(verdict.undetectable) if verdict else [],
+        "undetectable": list(outcome.undetectable),
         "problem": outcome.problem,
     }

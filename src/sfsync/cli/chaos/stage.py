@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 import msgspec
 
 from ...config import load_settings
@@ -72,7 +73,7 @@ class Judge:
 
 @dataclass(slots=True)
 class Stage:
-    """What a recipe may act upon; `daemon` is the one that should lead."""
+    """What a recipe may act upon; `undetectable` is what nobody could know of earlier ones."""
 
     plan: Plan
     org: Org
@@ -81,6 +82,7 @@ class Stage:
     http: aiohttp.ClientSession
     environ: Mapping[str, str]
     daemons: list[Daemon] = field(default_factory=list)
+    undetectable: set[str] = field(default_factory=set)
 
     @property
     def daemon(self) -> Daemon:
@@ -101,6 +103,18 @@ class Stage:
                 return False
             await asyncio.sleep(_LOOK_S)
         return True
+
+    async def owed(self) -> int:
+        """Return how many records are dirty and how many readings are owed, as `sfsync status` tells it."""
+        connection = await asyncpg.connect(self.environ["SFSYNC_STORE__DSN"])
+        try:
+            return int(
+                await connection.fetchval(
+                    "SELECT (SELECT count(*) FROM sfsync.dirty) + (SELECT count(*) FROM sfsync.resweep)"
+                )
+            )
+        finally:
+            await connection.close()
 
     async def run(self, *words: str) -> None:
         """Run an operator's command with the daemon's configuration. Raises `ConfigError` when it fails."""

@@ -30,6 +30,7 @@ _USUAL = frozenset(
     ]
 )
 """Events that a quiet day is full of, or that every start writes."""
+_ENDED = "ended: "
 
 
 def unusual(entries: Iterable[Entry]) -> list[tuple[str, int]]:
@@ -47,7 +48,7 @@ def sentences(entries: Iterable[Entry], ended: Sequence[Daemon]) -> list[str]:
             amounts[sentence] = amounts.get(sentence, 0) + amount
     told = [sentence.format(_Amount(amount)) for sentence, amount in amounts.items()]
     codes = [daemon.exit_code for daemon in ended if daemon.exit_code is not None and daemon.exit_code >= 0]
-    return told + [f"ended with exit code {code}" for code in codes]
+    return [one.replace(_ENDED, f"ended with exit code {codes[0]}: ") if codes else one for one in told]
 
 
 def grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -81,12 +82,12 @@ def _swept(entry: Entry) -> _Told:
         if count:
             yield f"a sweep repaired {{}} ({reason}: drift)", count
     if entry["ahead"]:
-        yield "a sweep wrote {} that the stream had not brought yet", entry["ahead"]
+        yield "a sweep wrote {:record} ahead of the stream", entry["ahead"]
     if entry["settled"]:
         yield "a sweep settled {:doubtful record}", entry["settled"]
     reason = str(entry["reason"])
     if reason not in ("schedule", "start"):
-        yield f"swept {entry['entity']} for: {reason}", 0
+        yield f"swept because of {reason}", 0
 
 
 def _opened(entry: Entry) -> _Told:
@@ -106,7 +107,7 @@ def _refetched(entry: Entry) -> _Told:
 
 
 def _failed(entry: Entry) -> _Told:
-    yield f"ended: {str(entry['error']).replace('{', '{{').replace('}', '}}')}", 0
+    yield f"{_ENDED}{str(entry['error']).replace('{', '{{').replace('}', '}}')}", 0
 
 
 def _column(verb: str) -> Callable[[Entry], _Told]:
