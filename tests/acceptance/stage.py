@@ -179,6 +179,7 @@ class Daemon:
                 cwd=directory,
                 stdout=stream,
                 stderr=stream,
+                process_group=0,  # Ctrl-C in the terminal is for whoever plays the history.
             )
 
     @property

@@ -104,7 +104,8 @@ async def serving(seed: int = 1) -> AsyncIterator[Site]:
 def org_process(*arguments: str, state_dir: Path) -> Iterator[dict[str, str]]:
     """Run `python -m sfsync.simorg` and yield what its first line tells; end it by SIGTERM."""
     command = [sys.executable, "-m", "sfsync.simorg", "--state-dir", str(state_dir), *arguments]
-    process = Popen(command, stdout=PIPE)
+    # Ctrl-C in the terminal is for whoever started it, who will end it.
+    process = Popen(command, stdout=PIPE, process_group=0)
     try:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())
