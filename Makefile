@@ -18,7 +18,7 @@ SEED ?= 1
 TRIES ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench histories mutants proof proof-long lock image image-test clean
+.PHONY: help setup demo chaos test check format docs bench histories mutants proof proof-long lock image image-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ $(STAMP): requirements/dev.txt pyproject.toml
 
 demo: $(STAMP) ## A simulated org, the daemon and a Postgres of its own for DEMO_SECONDS (60; 0 = until Ctrl-C)
 	@DEMO_SECONDS=$(DEMO_SECONDS) $(BIN)/sfsync demo
+
+chaos: $(STAMP) ## What happens to your configuration when ...: every fault against the real daemon; CHAOS='--config FILE'
+	@$(BIN)/sfsync chaos $(CHAOS)
 
 test: $(STAMP) ## The whole suite, or TESTS=path, in WORKERS=2 processes; Postgres: SFSYNC_TEST_DSN, else containers, else embedded
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
@@ -88,5 +91,5 @@ image-test: image ## Run the image against a simulated org and a Postgres in con
 	docker/try-image
 
 clean: ## Remove everything that make made
-	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo .chaos .proof build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
