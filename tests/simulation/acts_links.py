@@ -52,7 +52,12 @@ async def delayed(s: Stage) -> None:
 
 async def repeated(s: Stage) -> None:
     """The next session is given again what came last: delivery is at least once."""
-    bus, count = s.org.bus, s.rng.choice([1, 3, 10])
+    give_again(s, s.rng.choice([1, 3, 10]))
+
+
+def give_again(s: Stage, count: int) -> None:
+    """Let the next session begin so many events before the place that it asks for."""
+    bus = s.org.bus
 
     def earlier(replay_id: int, *, anywhere: bool = False) -> int | None:
         del bus.cursor_after  # once is enough

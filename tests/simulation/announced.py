@@ -58,6 +58,15 @@ class Announced:
         if place < len(log):
             self._back_to = log[place].replay_id
 
+    def last_events(self) -> int:
+        """Count the events at the end of the stream of which each is the last one of its records."""
+        seen: set[str] = set()
+        for count, retained in enumerate(reversed(self._org.bus._log)):
+            if not seen.isdisjoint(retained.record_ids):
+                return count
+            seen.update(retained.record_ids)
+        return len(self._org.bus._log)
+
     async def left(self, connection: asyncpg.Connection[Any]) -> int:
         """Count the replay ids that the org gave out and the position has not reached."""
         replay = await connection.fetchval("SELECT replay FROM sfsync.position")

@@ -55,6 +55,7 @@ from .acts_org import (
     show_or_hide,
     silent,
 )
+from .acts_races import raced
 from .acts_store import asked, decided, declined, erased, imported
 from .stage import Act, Stage
 
@@ -71,6 +72,7 @@ EVERYWHERE: Mapping[str, Act] = {
     "deleted and restored": deleted_and_restored,
     "converted person merged": converted_person_merged,
     "conversion in parts": conversion_in_parts,
+    "race": raced,
     "hard delete": hard_delete,
     "field added": field_added,
     "nickname": nickname,
@@ -140,7 +142,7 @@ def acts_for(mode: str, rng: random.Random, swarm: Collection[str] = ()) -> dict
     if unknown := sorted(set(swarm) - ALL.keys()):
         raise ValueError(f"no act is called {', '.join(unknown)}; choose from: {', '.join(ALL)}")
     possible = EVERYWHERE if mode == "stream" else ALL
-    share = rng.choice([0.1, 0.25, 0.5])
+    share = rng.choice([0.0, 0.1] if swarm else [0.1, 0.25, 0.5])
     drawn = {name: act for name, act in possible.items() if rng.random() < share} | {"burst": burst}
     return drawn | {name: possible[name] for name in swarm if name in possible}
 

@@ -12,11 +12,12 @@ import os
 import random
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import asyncpg
@@ -28,9 +29,9 @@ from sfsync.simorg.life import Life, Pace
 from sfsync.simorg.org import Org
 
 from .acts_host import MAPPING, put_mapping
-from .acts_links import clear_up
+from .acts_links import clear_up, give_again
 from .acts_org import restore_fields
-from .chaos import acts_for
+from .chaos import ALL, acts_for
 from .frozen import frozen
 from .host import Host
 from .judge import Judge
@@ -83,7 +84,7 @@ def mode_of(seed: int) -> str:
 def play(seed: int, store: Store, mode: str = "all", *, swarm: Collection[str] = ()) -> Told:
     """Play the history of *seed* from its beginning to the verdict.
 
-    The acts of *swarm* may always come; which others may is drawn, as all else is.
+    The acts of *swarm* come often; a few others may, which are drawn.
     """
     told = Told(seed, mode_of(seed) if mode == "all" else mode)
     with begun(told, store) as ground:
@@ -141,13 +142,14 @@ class History:
         await self._empty()
         org = make_org(self._ground.rng.getrandbits(32))
         runner = await self._serve(org)
-        judge = Judge(org, self._ground.dsn)
+        judge = Judge(org, self._ground.dsn, self._told.met)
         await judge.open()
         with _configured(self._settings(org)) as (settings, mappings):
             stage = self._stage(org, judge, settings, mappings)
             try:
                 await self._live(stage)
-                await self._settle(stage)
+                if not self._told.violations:
+                    await self._settle(stage)
             finally:
                 self._end(stage)
                 await runner.cleanup()
@@ -241,8 +243,10 @@ class History:
         """Let life go on, with what the swarm allows in between."""
         rng = self._ground.rng
         _found(stage, rng.choice([0, 8, 25]))
-        wanted = ("asked", "import") if stage.adopted is not None else ()
-        acts = stage.acts = acts_for(stage.mode, rng, (*self._swarm, *wanted))
+        acts = stage.acts = acts_for(stage.mode, rng, self._swarm)
+        if stage.adopted is not None:
+            acts |= {name: ALL[name] for name in ("asked", "import")}
+        swarm = [name for name in self._swarm if name in acts]
         self._ground.note(f"seed {self._told.seed} {stage.mode}: {', '.join(acts)}")
         stage.host.start()
         await stage.judge.begin()
@@ -252,13 +256,15 @@ class History:
             if rng.random() < 0.6:
                 stage.life.step()
             else:
-                name = rng.choice(sorted(acts))
+                name = rng.choice(swarm if swarm and rng.random() < 0.7 else sorted(acts))
                 self._ground.note(f"act {name}")
                 stage.met.note("act", name)
                 with suppress(ApiError):
                     # A record may be locked by an open transaction, as for any user.
                     await acts[name](stage)
             self._check(await stage.judge.broken())
+            if self._told.violations:
+                break
 
     async def _settle(self, stage: Stage) -> None:
         """End all trouble, and wait until the store is what the org says and nothing is owed."""
@@ -274,8 +280,10 @@ class History:
                 break
         self._check([f"after all: {line}" for line in found[:5]])
         self._check(stage.host.findings + stage.standby.findings)
-        if not self._told.violations and self._ground.rng.random() < 0.3:
-            await self._read_again(stage)
+        if not self._told.violations:
+            again = self._ground.rng.choice([None, None, self._read_again, self._hear_again])
+            if again is not None:
+                await again(stage)
 
     def _end_trouble(self, stage: Stage) -> None:
         self._ground.note("trouble ends")
@@ -300,11 +308,21 @@ class History:
         before = await stage.judge.versions()
         stage.host.kill()
         await asyncio.sleep(400)
+        await self._must_be_unwritten(stage, before, "read again")
+
+    async def _hear_again(self, stage: Stage) -> None:
+        """Let the last event of each record be delivered again: what it says must not be written again."""
+        before = await stage.judge.versions()
+        give_again(stage, stage.judge.last_events())
+        await asyncio.sleep(400)
+        await self._must_be_unwritten(stage, before, "heard again")
+
+    async def _must_be_unwritten(self, stage: Stage, before: Mapping[Any, str], how: str) -> None:
         after = await stage.judge.versions()
         changed = sorted(key for key in after if before.get(key) != after[key])
-        self._ground.note(f"read again: {len(changed)} rows written")
-        stage.met.note("end", "read again")
-        self._check([f"an equal row was written again: {noun} {row_id}" for noun, row_id in changed[:3]])
+        self._ground.note(f"{how}: {len(changed)} rows written")
+        stage.met.note("end", how)
+        self._check([f"an equal row was written when {how}: {noun} {row_id}" for noun, row_id in changed[:3]])
 
     def _end(self, stage: Stage) -> None:
         stage.host.close()

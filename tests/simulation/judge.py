@@ -24,6 +24,7 @@ from sfsync.simorg.org import Org
 from sfsync.store.erased import Erased
 
 from .announced import Announced
+from .met import Met
 from .watch import FIND, REVIVED
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ UNION ALL SELECT 'an end of waiting: ' || id FROM sfsync.record WHERE hold_until
 UNION ALL SELECT 'a projection: ' || table_name || '.' || column_name FROM sfsync.mapped_column
     WHERE suspended_since IS NOT NULL
 """
+# Marks that SQL makes pass no function that could be counted.
+_MARKED = """
+SELECT c.cause, count(*) FROM sfsync.dirty, unnest(causes) AS c (cause)
+WHERE c.cause IN ('parent_changed', 'requested') GROUP BY c.cause
+"""
 _TRACES = """
 SELECT 'sfsync.record' FROM sfsync.record WHERE id = $1
 UNION ALL SELECT 'sfsync.dirty' FROM sfsync.dirty WHERE record_id = $1
@@ -99,9 +105,10 @@ UNION ALL SELECT 'crm.company' FROM crm.company WHERE salesforce_id = $1
 class Judge:
     """Sees one org and one store."""
 
-    def __init__(self, org: Org, dsn: str) -> None:
+    def __init__(self, org: Org, dsn: str, met: Met) -> None:
         self._org = org
         self.dsn = dsn
+        self._met = met
         self._announced = Announced(org)
         self.connection: asyncpg.Connection[Any]
 
@@ -111,7 +118,7 @@ class Judge:
 
     async def begin(self) -> None:
         """Wait until there is a store to be judged: the first history of a database begins without."""
-        while not await self.connection.fetchval("SELECT to_regclass('crm.person_address') IS NOT NULL"):
+        while not await self.connection.fetchval("SELECT to_regclass('crm.person_address') IS NOT NULL"):  # noqa: ASYNC110 - it polls
             await asyncio.sleep(1)
 
     async def ask(self, kind: str, argument: str | None) -> None:
@@ -123,6 +130,10 @@ class Judge:
     def may_go_back(self, cursor: int) -> None:
         """Say that the stream delivers again from this place on."""
         self._announced.may_go_back(cursor)
+
+    def last_events(self) -> int:
+        """Count the events at the end of the stream of which each is the last one of its records."""
+        return self._announced.last_events()
 
     # At the end -------------------------------------------------------------------------------------------
 
@@ -177,6 +188,8 @@ class Judge:
     async def broken(self) -> list[str]:
         """List what never may be and is."""
         found = [row[0] for row in (await self.connection.fetch(_BROKEN))[:3]]
+        for row in await self.connection.fetch(_MARKED):
+            self._met.note("mark", row["cause"], row["count"])
         found += [f"deleted without proof: {record_id}" for record_id in await self._phantoms()]
         found += [f"back to life without proof: {record_id}" for record_id in await self._revived()]
         return found + await self._announced.broken(self.connection)

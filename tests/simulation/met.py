@@ -7,8 +7,8 @@ sfsync, at the functions that know; they are wrapped, not changed.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -17,11 +17,14 @@ import structlog
 
 import sfsync.core.order
 import sfsync.store.grouping
-from sfsync.core.commands import Cause
+from sfsync.core.commands import Cause, Resweep
+from sfsync.core.events import RawEvent
 from sfsync.core.identity import Group, Member, rank_members, regroup
 from sfsync.core.ids import Entity
 from sfsync.store.apply import Applier
 from sfsync.store.batch import Batch, Outcome
+from sfsync.sync.subscription import EventKey, Subscription
+from sfsync.sync.transactions import Received
 
 from .versions import CANARY
 
@@ -67,6 +70,7 @@ def observed(met: Met, note: Callable[[str], None], broken: list[str]) -> Iterat
     )
     with ExitStack() as stack:
         stack.enter_context(patch.object(Applier, "apply", _counting_apply(met, broken)))
+        stack.enter_context(patch.object(Subscription, "decided", _counting_decided(met)))
         stack.enter_context(patch.object(sfsync.core.order, "mark", counting_mark))
         stack.enter_context(patch.object(sfsync.store.grouping, "regroup", counting_regroup))
         yield
@@ -81,10 +85,14 @@ def _counting_apply(met: Met, broken: list[str]) -> Callable[[Applier, Batch], A
         if self.leadership.epoch < epoch:
             broken.append(f"a fenced daemon committed: epoch {self.leadership.epoch} after {epoch}")
         epoch = self.leadership.epoch
+        given = sum(not isinstance(command, Resweep) for command in batch.commands)
+        if given != sum(outcome.verdicts.values()) + outcome.unwanted:
+            broken.append(f"{given} commands were given, another number has a verdict: {batch.origin}")
         for verdict, count in outcome.verdicts.items():
             met.note("verdict", str(verdict), count)
         met.note("batch", batch.origin)
         met.note("skipped", "unwanted", outcome.unwanted)
+        met.note("batch", "empty", not batch.commands)
         return outcome
 
     return counting
@@ -96,6 +104,7 @@ def _capture(
     def capture(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Any:
         name = str(entry.get("event"))
         met.note("log", name)
+        _note_details(met, name, entry)
         line = json.dumps(entry, sort_keys=True, default=str, ensure_ascii=False)
         note("log " + line)
         # Names and addresses of this org are Japanese, and our words are not.
@@ -104,6 +113,32 @@ def _capture(
         raise structlog.DropEvent
 
     return capture
+
+
+def _note_details(met: Met, name: str, entry: Mapping[str, Any]) -> None:
+    """Count what only the log tells."""
+    if name == "sweep.entity.completed":
+        for reason in str(entry["reason"]).split(","):
+            met.note("reading", reason.strip())
+    elif name == "request.completed":
+        met.note("answer", f"{entry['kind']} {entry['outcome']}")
+    elif name == "import.completed":
+        met.update("import", Counter(entry["fates"]))
+
+
+def _counting_decided(met: Met) -> Callable[..., Received]:
+    decided = Subscription.decided
+
+    def counting(self: Subscription, raw: RawEvent, seen: OrderedDict[EventKey, None]) -> Received:
+        before = len(seen)
+        received = decided(self, raw, seen)
+        kind = type(received.event).__name__
+        met.note("event", kind)
+        if not received.commands and kind != "MalformedEvent":
+            met.note("skipped", "duplicate" if len(seen) == before else "nothing of it is mapped")
+        return received
+
+    return counting
 
 
 def _why(group: Group) -> str:

@@ -47,7 +47,7 @@ class Stage:
     hidden: set[tuple[str, str]] = field(default_factory=set)
     imported: set[str] = field(default_factory=set)
     open: set[asyncio.Task[None]] = field(default_factory=set)
-    acts: Mapping[str, Act] = field(default_factory=dict)
+    acts: dict[str, Act] = field(default_factory=dict)
 
     @property
     def loses_events(self) -> bool:
