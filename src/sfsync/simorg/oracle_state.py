@@ -250,8 +250,8 @@ async def _load_side(
     connection: asyncpg.Connection[Any], org: str, noun: str, columns: Mapping[str, Column]
 ) -> Side:
     types = await connection.fetch(
-        "SELECT column_name, data_type FROM information_schema.columns"
-        " WHERE table_schema = 'crm' AND table_name = $1",
+        "SELECT attname::text AS column_name, format_type(atttypid, NULL) AS data_type FROM pg_attribute"
+        " WHERE attrelid = to_regclass('crm.' || $1) AND attnum > 0 AND NOT attisdropped",
         noun,
     )
     source, decision = ("source", "decision") if noun == "person" else ("'account'", "'synced'")

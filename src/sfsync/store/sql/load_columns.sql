@@ -1,5 +1,7 @@
 -- List the columns of a table. $1 text schema, $2 text table. One row per column: column_name, data_type.
-SELECT column_name::text, data_type::text
-FROM information_schema.columns
-WHERE table_schema = $1 AND table_name = $2
-ORDER BY ordinal_position
+SELECT a.attname::text AS column_name, format_type(a.atttypid, NULL) AS data_type
+FROM pg_namespace AS n
+JOIN pg_class AS t ON t.relnamespace = n.oid
+JOIN pg_attribute AS a ON a.attrelid = t.oid
+WHERE n.nspname = $1::text::name AND t.relname = $2::text::name AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
