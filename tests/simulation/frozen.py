@@ -2,7 +2,8 @@
 
 Why: one seed for all. The modules of the standard library are patched, not sfsync: whatever asks for the time or for
 a random number in this process gets the simulation's, without knowing. Waits that only poll (an owed sweep, a due
-refetch) look less often, since each look costs a statement and shows nothing that the next one would not.
+refetch) look less often, since each look costs a statement and shows nothing that the next one would not. The driver
+is told of the server's own array types what it would ask of the catalog in every session.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import aiohappyeyeballs
 import aiohttp.client_proto
 import aiohttp.connector
+import asyncpg
 
 import sfsync.daemon
 import sfsync.salesforce.auth
@@ -50,6 +53,30 @@ _LOOKS: tuple[tuple[Any, str, float], ...] = (
     (cometd_server, "WITHHELD_LOOK_S", 2.0),
 )
 
+# Of the server's array types: the type of their elements and its name. Their numbers are the same in every server.
+_ARRAYS = {
+    1000: (16, "bool"),
+    1001: (17, "bytea"),
+    1007: (23, "int4"),
+    1010: (27, "tid"),
+    1016: (20, "int8"),
+    3807: (3802, "jsonb"),
+}
+_ask_types = asyncpg.Connection._introspect_types  # type: ignore[attr-defined]  # the driver's own
+
+
+async def _tell_types(connection: Any, numbers: Any, patience_s: float | None) -> Any:
+    """Answer for types that are known here; ask the server for others."""
+    if not all(number in _ARRAYS for number in numbers):
+        return await _ask_types(connection, numbers, patience_s)
+    no_more = {"kind": b"b", "basetype": None, "range_subtype": None, "attrtypoids": None, "attrnames": None}
+    rows = [
+        {"oid": number, "ns": "pg_catalog", "name": f"_{name}", "elemtype": element, "elemtype_name": name}
+        | {"elemdelim": ",", **no_more}
+        for number, (element, name) in ((number, _ARRAYS[number]) for number in numbers)
+    ]
+    return rows, SimpleNamespace(name="none was used")
+
 
 @contextmanager
 def frozen(loop: VirtualLoop, seed: int) -> Iterator[None]:
@@ -78,6 +105,7 @@ def frozen(loop: VirtualLoop, seed: int) -> Iterator[None]:
         (time, "monotonic", loop.time),
         (aiohttp.connector, "monotonic", loop.time),
         (aiohappyeyeballs, "start_connection", start_connection),
+        (asyncpg.Connection, "_introspect_types", _tell_types),
         (secrets, "token_hex", hexadecimal),
         (secrets, "token_urlsafe", text),
         (secrets, "choice", drawn.choice),

@@ -81,10 +81,11 @@ class Backend:
 class ServerSessions:
     """All real sessions of one worker; `take` one, and give it back by `give_back` or `end`."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, directory: str | None = None) -> None:
         parts = urlsplit(dsn)
         assert parts.username and parts.hostname and parts.port
         self._address = (parts.hostname, parts.port)
+        self._path = f"{directory}/.s.PGSQL.{parts.port}" if directory else None
         self._password = unquote(parts.password or "")
         self._idle: defaultdict[bytes, list[Backend]] = defaultdict(list)
         self._observer_startup = startup_message(
@@ -156,6 +157,10 @@ class ServerSessions:
         return {int(row.split()[0]): {int(pid) for pid in row.split()[1:]} for row in rows}
 
     def _connected(self) -> socket.socket:
+        if self._path is not None:
+            line = socket.socket(socket.AF_UNIX)
+            line.connect(self._path)
+            return line
         line = socket.create_connection(self._address)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return line

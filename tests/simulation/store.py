@@ -49,24 +49,27 @@ def serving_store() -> Iterator[Store]:
     # Ended by a signal, a worker must still stop its server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with ExitStack() as stack:
-        dsn = os.environ.get("SFSYNC_TEST_DSN") or stack.enter_context(_own_server())
+        dsn, directory = os.environ.get("SFSYNC_TEST_DSN"), None
+        if dsn is None:
+            dsn, directory = stack.enter_context(_own_server())
         name = f"sfsync_simulation_{os.getpid()}"
         asyncio.run(_execute(dsn, f'CREATE DATABASE "{name}" TEMPLATE template0'))
         stack.callback(lambda: asyncio.run(_execute(dsn, f'DROP DATABASE "{name}" WITH (FORCE)')))
         own = urlsplit(dsn)._replace(path=f"/{name}", query="sslmode=disable").geturl()
         asyncio.run(_execute(own, SIM_SCHEMA))
-        sessions = ServerSessions(own)
+        sessions = ServerSessions(own, directory)
         stack.callback(sessions.close)
         yield Store(own, sessions)
 
 
 @contextmanager
-def _own_server() -> Iterator[str]:
+def _own_server() -> Iterator[tuple[str, str]]:
+    """Run a server; yield its DSN, and the directory of its socket."""
     with (
         tempfile.TemporaryDirectory(prefix="sfsync-simulation-") as directory,
         embedded_postgres(Path(directory), settings=_SERVER) as dsn,
     ):
-        yield dsn
+        yield dsn, directory
 
 
 async def _execute(dsn: str, statement: str) -> None:
@@ -82,21 +85,31 @@ DO $$
 DECLARE
     tables text;
 BEGIN
-    SELECT string_agg(format('%I.%I', schemaname, tablename), ', ' ORDER BY schemaname, tablename) INTO tables
-    FROM pg_tables
-    WHERE schemaname IN ('crm', 'sfsync')
-        AND tablename NOT IN ('migration', 'postal_code', 'mapped_column', 'released_column');
+    -- A table that was ever written has blocks, and one that was looked at by ANALYZE knows its count of rows.
+    SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) INTO tables
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname IN ('crm', 'sfsync') AND c.relkind = 'r'
+        AND c.relname NOT IN ('migration', 'postal_code', 'mapped_column', 'released_column')
+        AND (c.reltuples <> -1 OR pg_relation_size(c.oid) > 0);
     SET LOCAL session_replication_role = replica;
     IF tables IS NOT NULL THEN
-        EXECUTE 'TRUNCATE ' || tables || ' RESTART IDENTITY CASCADE';
-        ALTER SEQUENCE sfsync.own_id RESTART;
+        EXECUTE 'TRUNCATE ' || tables || ' CASCADE';
+    END IF;
+    PERFORM setval(s.seqrelid, s.seqstart, false)
+    FROM pg_sequence AS s JOIN pg_class AS c ON c.oid = s.seqrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname IN ('crm', 'sfsync') AND pg_sequence_last_value(s.seqrelid) IS NOT NULL;
+    IF to_regclass('sfsync.mapped_column') IS NOT NULL THEN
         UPDATE sfsync.mapped_column
-        SET suspended_since = NULL, suspended_field = NULL, suspended_reason = NULL, projected = true;
+        SET suspended_since = NULL, suspended_field = NULL, suspended_reason = NULL, projected = true
+        WHERE NOT projected OR suspended_since IS NOT NULL OR suspended_field IS NOT NULL OR suspended_reason IS NOT NULL;
     END IF;
     DELETE FROM pg_statistic WHERE starelid IN (
         SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname IN ('crm', 'sfsync')
     );
+    ASSERT NOT EXISTS (
+        SELECT FROM pg_depend WHERE refobjid = 'sim.now'::regproc AND classid = 'pg_rewrite'::regclass
+    ), 'a view asks for the time: let postgres_wire tell it before statements that only read';
 END
 $$
 """
