@@ -16,7 +16,7 @@ from sfsync.core.consent import Decision, combine
 from sfsync.core.ids import RecordId
 from sfsync.store.adoption import Adoption
 from sfsync.store.apply import Applier
-from sfsync.store.batch import Batch
+from sfsync.store.batch import Batch, DeadLetter
 from tests.simorg.site import eventually
 from tests.store.harness import (
     ACCOUNT,
@@ -27,6 +27,7 @@ from tests.store.harness import (
     Store,
     absent,
     at,
+    gap,
     image,
     open_store,
     patch,
@@ -455,6 +456,17 @@ async def test_minimal_mirror_keeps_only_what_adopted_records_lead_to(store: Sto
     await applier.apply(Batch([read(ACCOUNT, 0, begun=400, Name="A")], "refetch", at(400)))
     [person], [company] = await store.people(), await store.companies()
     assert (person["last_name"], person["company_id"], company["name"]) == ("C", company["id"], "A")
+
+
+async def test_minimal_mirror_keeps_no_dead_letter_of_a_record_that_nobody_wants(store: Store) -> None:
+    """No reading would ever cure it, and it names somebody of whom nothing is kept."""
+    letters = [DeadLetter("odd", "Lead", LEAD2), DeadLetter("odd", "Contact", CONTACT), DeadLetter("odd")]
+    batch = Batch([gap(LEAD2, 5), gap(CONTACT, 5)], "event", at(5), dead_letters=letters)
+    applier = on_request(store, minimal=True)
+    await applier.apply(Batch([read(CONTACT, 0, begun=1, LastName="C")], "pull", at(1), adopts=True))
+    await applier.apply(batch)
+    kept = await store.connection.fetch("SELECT record_id FROM sfsync.dead_letter ORDER BY id")
+    assert [row["record_id"] for row in kept] == [CONTACT, None]
 
 
 async def test_feed_says_which_record_and_columns_were_written(store: Store) -> None:

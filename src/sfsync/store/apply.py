@@ -11,7 +11,7 @@ which measured faster for blind partial updates, but cannot say *ambiguous*, and
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import asyncpg
 import structlog
@@ -175,7 +175,7 @@ class Applier:
             await self._write_marks(connection, batch, loaded.values(), outcome)
             # Last, because it adds to marks that the batch itself may have written or ended.
             await self._mark_relatives(connection, [r for r in loaded.values() if r.row.changed])
-            await self._write_asides(connection, batch)
+            await self._write_asides(connection, batch, loaded)
             if batch.progress:
                 await batch.progress(connection)
             # failpoint: commit.ready - all is written, COMMIT is not sent
@@ -290,7 +290,7 @@ class Applier:
             await connection.execute(self._database.sql("delete_dead_letters"), self.org, ended)
         outcome.marked = len(upserts)
 
-    async def _write_asides(self, connection: Connection, batch: Batch) -> None:
+    async def _write_asides(self, connection: Connection, batch: Batch, loaded: Collection[RecordId]) -> None:
         resweeps = [c for c in batch.commands if isinstance(c, Resweep)]
         if resweeps:
             await connection.execute(
@@ -302,7 +302,7 @@ class Applier:
                 [c.reason for c in resweeps],
             )
             # failpoint: resweep.owed - a reading is owed
-        letters = [one for one in batch.dead_letters if not self._is_erased(one.record_id)]
+        letters = [one for one in batch.dead_letters if one.record_id is None or one.record_id in loaded]
         await park(connection, self._database, self.org, letters)
 
 
