@@ -103,7 +103,7 @@ def compare(
     ]
     found = [line for judge in judges for line in judge.differences()]
     found += frozen_differences(given.frozen, people)
-    found += address_differences(people, companies.rows, given.default_side)
+    found += address_differences(people, companies, given.default_side)
     return Report(
         judges[1].live_count(),
         judges[0].live_count(),

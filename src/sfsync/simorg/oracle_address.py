@@ -26,19 +26,22 @@ class Address:
     missing: tuple[str, ...]
 
 
-def choose(company: Row, person: Row, preference: str | None, default: str) -> Address:
+Asked = Mapping[str, tuple[str, ...]]
+"""The parts to ask for, by side."""
+
+
+def choose(rows: Mapping[str, Row], asked: Asked, preference: str | None, default: str) -> Address:
     """Choose: the preferred side if anything of it is filled, else the other, else the preferred one, empty."""
-    sides = {"company": company, "person": person}
     preferred = preference or default
     other = "person" if preferred == "company" else "company"
     why = "default" if preference is None else "chosen"
-    if _is_filled(sides[preferred]):
+    if _is_filled(rows[preferred]):
         side, reason = preferred, why
-    elif _is_filled(sides[other]):
+    elif _is_filled(rows[other]):
         side, reason = other, f"{why}_is_empty"
     else:
         side, reason = preferred, "both_empty"
-    return Address(side, reason, tuple(part for part in PARTS if is_blank(sides[side].get(part))))
+    return Address(side, reason, tuple(part for part in asked[side] if is_blank(rows[side].get(part))))
 
 
 def is_blank(text: str | None) -> bool:
@@ -55,15 +58,17 @@ def plain(text: str | None) -> str:
     return lines
 
 
-def address_differences(people: Side, companies: Mapping[int, Row], default: str) -> Iterator[str]:
+def address_differences(people: Side, companies: Side, default: str) -> Iterator[str]:
     """Compare the views with the rows of all people."""
+    asked = {"company": _asked(companies), "person": _asked(people)}
     shown, candidates = people.addresses, people.candidates
     active = {i for i, row in people.rows.items() if row["merged_into"] is None and row["deleted_at"] is None}
     for stranger in sorted((shown.keys() | candidates.keys()) - active):
         yield f"address of person {stranger}: nobody active has this id"
     for person_id in sorted(active):
         row = people.rows[person_id]
-        wanted = choose(_company_of(row, companies), row, row["address_preference"], default)
+        rows = {"company": _company_of(row, companies.rows), "person": row}
+        wanted = choose(rows, asked, row["address_preference"], default)
         place = f"address of person {person_id}"
         if person_id not in shown:
             yield f"{place}: is missing"
@@ -73,6 +78,11 @@ def address_differences(people: Side, companies: Mapping[int, Row], default: str
         offered = sorted(one["side"] for one in candidates.get(person_id, ()))
         if offered != [*SIDES] or chosen != [wanted.side]:
             yield f"{place}: candidates {offered} with {chosen} chosen; it must be both with {wanted.side}"
+
+
+def _asked(side: Side) -> tuple[str, ...]:
+    """Return the parts that the mapping feeds: one that nothing feeds would be missing in everybody."""
+    return tuple(part for part in PARTS if part in side.columns) or PARTS
 
 
 def _company_of(person: Row, companies: Mapping[int, Row]) -> Row:
@@ -89,4 +99,4 @@ def _differences(place: str, shown: Row, wanted: Address) -> Iterator[str]:
 
 
 def _is_filled(parts: Row) -> bool:
-    return any(not is_blank(parts.get(part)) for part in PARTS)
+    return any(not is_blank(parts.get(part)) for part in (*PARTS, "building"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import signal
 import time
@@ -48,7 +49,10 @@ exit codes: 0 every recipe converged, 1 one did not, 2 something could not be st
 
 def main(argv: Sequence[str]) -> int:
     """Play the recipes; return 0 when each converged."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not 0 < arguments.patience < math.inf or arguments.people < 1:
+        parser.error("--patience and --people must be positive")
     recipes = chosen(arguments.only)
     if arguments.list:
         list_recipes(recipes)

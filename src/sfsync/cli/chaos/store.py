@@ -7,6 +7,7 @@ the right to make databases is used; what was made is dropped at the end.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import signal
 import tempfile
@@ -20,6 +21,9 @@ import asyncpg
 
 from ...errors import ConfigError
 from ...store.embedded import embedded_postgres
+
+# The process id keeps those who play on one server apart.
+_NAMES = f"sfsync_chaos_{os.getpid()}_"
 
 
 class OwnServer:
@@ -57,7 +61,7 @@ class GivenServer:
         """End every connection to the databases of ours."""
         await _on(
             self.dsn,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'sfsync\\_chaos\\_%'",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(datname, '{_NAMES}')",
         )
 
     async def back(self) -> None:
@@ -90,7 +94,7 @@ def open_server(dsn: str | None) -> Iterator[Server]:
 
 async def make_database(server: Server) -> str:
     """Make an empty database and return its DSN. Raises `ConfigError` when this role may not."""
-    name = f"sfsync_chaos_{secrets.token_hex(4)}"
+    name = f"{_NAMES}{secrets.token_hex(4)}"
     try:
         await _on(server.dsn, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
     except asyncpg.InsufficientPrivilegeError as error:
