@@ -16,9 +16,11 @@ WORKERS ?= 2
 N ?= 1000
 SEED ?= 1
 TRIES ?= 300
+KILLS ?= 100
+RATE ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos test check format docs bench histories mutants proof proof-long lock image image-test clean
+.PHONY: help setup demo chaos test check format docs bench histories mutants soak proof proof-long lock image image-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +68,9 @@ histories: $(STAMP) ## Play N=1000 random histories from SEED=1 in virtual time;
 
 mutants: $(STAMP) ## Plant every known bad design and say which seed killed it, of TRIES=300 at most; last one JSON line
 	@$(BIN)/python -m tests.simulation.mutants --histories $(TRIES) --first-seed $(SEED) --workers $(WORKERS)
+
+soak: $(STAMP) ## Real processes: KILLS=100 with faults around them, or MINUTES=120 at RATE=500 changes a second; one JSON line
+	@$(BIN)/python -m tests.process $(if $(MINUTES),--minutes $(MINUTES) --rate $(RATE),--kills $(KILLS)) --seed $(SEED)
 
 proof: $(STAMP) ## Every proof for about an hour: histories, mutants, failpoints, kills, faults; OPTIONS="--record --only kills"
 	@$(BIN)/python -m tests.proof $(OPTIONS)
