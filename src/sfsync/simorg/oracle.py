@@ -89,10 +89,15 @@ def compare(
 ) -> Report:
     """Compare a whole org with a whole store; `differences` is not cut."""
     kept = [r for r in records if r.id not in given.erased]
-    company_groups = group_records([r for r in kept if r.entity == "Account"], companies)
-    company_ids = {m.id: g.subject_id for g in company_groups for m in g.members}
     # What leads to an adopted record without being asked for need not even be known.
-    known = people.records.keys() | (given.adopted or frozenset())
+    known = people.records.keys() | companies.records.keys() | (given.adopted or frozenset())
+    accounts = [
+        r
+        for r in kept
+        if r.entity == "Account" and (given.adopted is None or r.id in known or not r.is_deleted)
+    ]
+    company_groups = group_records(accounts, companies)
+    company_ids = {m.id: g.subject_id for g in company_groups for m in g.members}
     person_groups = group_records(
         [r for r in kept if r.entity != "Account" and (given.adopted is None or r.id in known)], people
     )
