@@ -111,7 +111,8 @@ class Announced:
         found = [
             f"the position has passed an event that is nowhere: {row['id']} {self._latest[row['id']]}"
             for row in rows
-            if (row["is_known"] or place["keeps_all"]) and (row["version"] or "") < self._latest[row["id"]]
+            if (row["is_known"] or (place["keeps_all"] and self._org.world.get(row["id"]) is not None))
+            and (row["version"] or "") < self._latest[row["id"]]
         ]
         self._latest = {}
         return found[:2]
