@@ -83,6 +83,8 @@ class Process:
 
 
 _HELD_MAX = 400
+# Timers so near to each other are due at once.
+_SAME_TIME_S = 1e-9
 
 
 class StuckError(RuntimeError):
@@ -117,25 +119,32 @@ class _Step(asyncio.Handle):
     __slots__ = ("process",)
 
     def __init__(self, callback: Any, args: Any, loop: VirtualLoop, context: Context | None) -> None:
-        super().__init__(callback, args, loop, context)
-        self.process = _process_of(context)
+        # As the base class, without what it does for debugging: there are thousands in each history.
+        self._callback, self._args, self._loop = callback, args, loop
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+        self._context = context or copy_context()
+        self.process = self._context.get(PROCESS)
 
     def _run(self) -> None:
-        if _may_run(self.process):
+        if self.process is None or _may_run(self.process):
             super()._run()
 
 
 class _Timer(asyncio.TimerHandle):
-    __slots__ = ("process",)
+    __slots__ = ("due_s", "process")
 
     def __init__(
         self, when: float, callback: Any, args: Any, loop: VirtualLoop, context: Context | None
     ) -> None:
         super().__init__(when, callback, args, loop, context)
+        self.due_s = when
         self.process = _process_of(context)
 
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.due_s < other.due_s)
+
     def _run(self) -> None:
-        if _may_run(self.process):
+        if self.process is None or _may_run(self.process):
             super()._run()
 
 
@@ -143,9 +152,7 @@ def _process_of(context: Context | None) -> Process | None:
     return PROCESS.get() if context is None else context.get(PROCESS)
 
 
-def _may_run(process: Process | None) -> bool:
-    if process is None:
-        return True
+def _may_run(process: Process) -> bool:
     process.steps += 1
     if process.dies_at is not None and process.steps >= process.dies_at:
         process.dies_at = None
@@ -159,10 +166,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now_s = 0.0
-        self._selector = _Idle(self)
         self._ready: deque[asyncio.Handle]
-        self._scheduled: list[asyncio.TimerHandle]
-        self._timer_cancelled_count: int
+        self._scheduled: list[_Timer]
+        self._stopping: bool
         self.postgres: PostgresServer | None = None
         self.network: Network | None = None
         self.complaints: list[str] = []
@@ -176,16 +182,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Let Postgres answer; when there is nothing to answer, let time pass until the next timer."""
         if self.postgres is not None and self.postgres.answer_next():
             return
-        while self._scheduled and self._scheduled[0].cancelled():
-            self._skip_cancelled()
         if not self._scheduled:
             raise StuckError(f"nothing to do at {self._now_s:.3f} s, and no timer is set")
-        self._now_s = max(self._now_s, self._scheduled[0].when())
+        self._now_s = max(self._now_s, self._scheduled[0].due_s)
 
-    def _skip_cancelled(self) -> None:
-        handle = heapq.heappop(self._scheduled)
-        handle._scheduled = False  # type: ignore[attr-defined]
-        self._timer_cancelled_count = max(0, self._timer_cancelled_count - 1)
+    def _run_once(self) -> None:
+        """Run what is ready, in order: the base class's turn without a selector."""
+        scheduled, ready = self._scheduled, self._ready
+        while scheduled and scheduled[0].cancelled():
+            heapq.heappop(scheduled)
+        if not ready and not self._stopping and (not scheduled or scheduled[0].due_s > self._now_s):
+            self.idle()
+        now_s = self._now_s + _SAME_TIME_S
+        while scheduled and scheduled[0].due_s < now_s:
+            ready.append(heapq.heappop(scheduled))
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
     def _check_closed(self) -> None:
         """Let what is buried say its last words to nobody."""
@@ -195,10 +209,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _process_events(self, _events: list[Any]) -> None:
         pass
 
+    def _timer_handle_cancelled(self, _timer: Any) -> None:
+        """Leave it until it is due."""
+
+    def _call_soon(self, callback: Any, args: Any, context: Context | None) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
+
     def _write_to_self(self) -> None:
         pass
 
-    def _call_soon(self, callback: Any, args: Any, context: Context | None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]  # as call_at
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = _Step(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -208,7 +230,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         timer = _Timer(when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)
-        timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
     def call_later(  # type: ignore[override]  # as above
@@ -254,21 +275,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
             with suppress(BaseException):
                 if coroutine is not None:
                     coroutine.close()
-
-
-class _Idle:
-    """In the place of a selector: it is asked to wait exactly when nothing is ready."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None or timeout > 0:
-            self._loop.idle()
-        return []
-
-    def close(self) -> None:
-        pass
 
 
 def _make_task(
