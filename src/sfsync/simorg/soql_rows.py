@@ -4,7 +4,7 @@ Why: a page of two thousand rows is rendered by a plan made once per query; stor
 instants and days.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -125,20 +125,21 @@ def csv_text(value: Any) -> str:
 def compile_renderer(query: Query, scope: Scope, *, deleted: bool) -> Renderer:
     """Return the renderer of a SELECT list. Raises SoqlError."""
     root = _Node(scope.entity.name)
-    columns: list[Column] = []
+    columns: dict[str, Column] = {}
     for selected in query.select:
         match selected:
             case FieldsFunction():
-                columns.extend(_all_fields(selected, query, scope))
+                columns |= {column.name: column for column in _all_fields(selected, query, scope)}
             case Path():
-                columns.append(_selected_column(selected, columns, scope))
+                column = _selected_column(selected, columns, scope)
+                columns[column.name] = column
             case Query():
                 root.children.append(_children(selected, scope, deleted=deleted))
             case Aggregate():
                 raise SoqlError("MALFORMED_QUERY", query.soql, selected.start, "aggregates need GROUP BY")
-    for column in columns:
+    for column in columns.values():
         _plant(root, column, scope)
-    return Renderer(scope.snapshot, root, columns)
+    return Renderer(scope.snapshot, root, list(columns.values()))
 
 
 def render_fields(fields: list[FieldDef], entity_name: str, snapshot: Snapshot) -> Renderer:
@@ -169,9 +170,9 @@ def _is_id(column: Column) -> bool:
     return column.field.type in ("id", "reference")
 
 
-def _selected_column(path: Path, columns: list[Column], scope: Scope) -> Column:
+def _selected_column(path: Path, columns: Mapping[str, Column], scope: Scope) -> Column:
     column = scope.resolve(path)
-    if any(column.name == other.name for other in columns):
+    if column.name in columns:
         raise scope.error("INVALID_FIELD", path, f"duplicate field selected: {column.name}")
     return column
 
