@@ -31,10 +31,10 @@ async def declined(s: Stage) -> None:
     """An application decides that somebody is not to be followed, and knows how the row was."""
     people = await s.judge.connection.fetch("SELECT id FROM crm.active_person ORDER BY id")
     for person in s.rng.sample(people, min(2, len(people))):
-        await _decline(s, person["id"])
+        await decline_person(s, person["id"])
 
 
-async def _decline(s: Stage, person_id: int) -> None:
+async def decline_person(s: Stage, person_id: int) -> None:
     async with s.judge.connection.transaction():
         await s.judge.connection.execute("SELECT crm.decide($1, 'decline')", person_id)
         rows = await s.judge.connection.fetch(_DECLINED, person_id)
@@ -48,7 +48,7 @@ async def decided(s: Stage) -> None:
     waiting = await s.judge.connection.fetch(_UNDECIDED)
     for person in s.rng.sample(waiting, min(3, len(waiting))):
         if person["sync"] == "pending" and s.rng.random() < 0.4:
-            await _decline(s, person["id"])
+            await decline_person(s, person["id"])
             continue
         members = await s.judge.connection.fetch(
             "SELECT id FROM crm.person WHERE crm.resolve_person(id) = $1", person["id"]

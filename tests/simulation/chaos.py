@@ -56,6 +56,7 @@ from .acts_org import (
     silent,
 )
 from .acts_races import raced
+from .acts_rare import company_of_declined_merged, refused
 from .acts_store import asked, decided, declined, erased, imported
 from .stage import Act, Stage
 
@@ -73,6 +74,8 @@ EVERYWHERE: Mapping[str, Act] = {
     "converted person merged": converted_person_merged,
     "conversion in parts": conversion_in_parts,
     "race": raced,
+    "rows refused": refused,
+    "company of declined merged": company_of_declined_merged,
     "hard delete": hard_delete,
     "field added": field_added,
     "nickname": nickname,

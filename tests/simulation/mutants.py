@@ -1,11 +1,11 @@
-"""Designs that are known to be bad, as edits of sfsync's own source; the simulation must tell each from the good one.
+"""Plant every design that is known to be bad, and say which history told it from the good one.
 
-Why: a suite that no bad design fails proves nothing. A mutant is quoted source and what replaces it, so that a test
-can see when the source has moved on and the list lies. The edits are made while a process of its own imports the
-module, so nothing of them can leak: `python -m tests.simulation.mutants` starts one process for each.
+Why: a suite that no bad design fails proves nothing. Each mutant is one line of claim, grouped by topic, with the acts
+and modes in which it must show; `killing_seeds.json` keeps up to three seeds of each, so that `make test` need not look
+for them. A history counts only when the good design passes it. Of the ordering rule, what no history here tells within
+the tries is looked for in the model of one record (`mutants_order`).
 
-The mutants of the ordering rule are those of `tests/core/test_order_model.py`, here against the whole daemon; those
-below are of everything around it: position, watermark, gaps, fencing, identity, consent.
+`python -m tests.simulation.mutants` finds seeds afresh; with `--record` it keeps what it found. Survivors make it fail.
 """
 
 from __future__ import annotations
@@ -15,391 +15,213 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import IO
 
-import sfsync
-from tests.core.test_order_model import MUTANTS as ORDER_MUTANTS
+from tests.postgres import PgFleet, available_servers
 
-SOURCE = Path(sfsync.__file__).parent
+from .mutant import Mutant
+from .mutants_order import ORDER, model_kills
+from .mutants_pull import PULL
+from .mutants_push import PUSH
+from .mutants_store import STORE
 
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A bad design: `edits` of one file below src/sfsync; `modes` are those in which it must show."""
-
-    claim: str
-    file: str
-    edits: Sequence[tuple[str, str]]
-    modes: tuple[str, ...] = ("all",)
-
-    @property
-    def unfit(self) -> list[str]:
-        """Return the quotations that the source no longer contains."""
-        text = (SOURCE / self.file).read_text("utf-8")
-        return [old for old, _ in self.edits if old not in text]
-
-
-DESIGN_MUTANTS = (
-    Mutant(
-        "the position is saved before the data",
-        "sync/writer.py",
-        [
-            (
-                "                outcome = await self._applier.apply(batch)\n            except PositionError",
-                "                await self._applier.apply(replace(batch, commands=[], dead_letters=[]))\n                outcome = await self._applier.apply(replace(batch, progress=None))\n            except PositionError",
-            )
-        ],
-        ("stream",),
-    ),
-    Mutant(
-        "the position goes where the session says, whatever is stored",
-        "store/sql/advance_position.sql",
-        [("AND replay IS NOT DISTINCT FROM $3", "AND ($3::bytea IS NULL OR true)")],
-        ("stream",),
-    ),
-    Mutant(
-        "an expired position becomes the tip in silence",
-        "sync/subscription.py",
-        [
-            (
-                "            if asked is None:\n                await self._begin_at_tip()",
-                "            if asked is None and position is None:\n                await self._begin_at_tip()",
-            )
-        ],
-        ("stream",),
-    ),
-    Mutant(
-        "every session begins at the tip",
-        "sync/subscription.py",
-        [
-            ("asked = None if from_tip else position", "asked = None"),
-            (
-                "            if asked is None:\n                await self._begin_at_tip()",
-                "            if position is None:\n                await self._begin_at_tip()",
-            ),
-        ],
-        ("stream",),
-    ),
-    Mutant(
-        "overflow is ignored",
-        "core/decide.py",
-        [('            return [Resweep(entity, header.commit_ms, "overflow")]', "            return []")],
-        ("stream",),
-    ),
-    Mutant(
-        "wildcard events are ignored",
-        "core/decide.py",
-        [
-            (
-                '            return [Resweep(entity, header.commit_ms, "wildcard", in_full=True)]',
-                "            return []",
-            )
-        ],
-        ("stream",),
-    ),
-    Mutant(
-        "gap events are ignored",
-        "core/decide.py",
-        [
-            (
-                "return [Refetch(entity, record, header.commit_ms, Cause.GAP) for record in header.record_ids]",
-                "return []",
-            )
-        ],
-        ("stream",),
-    ),
-    Mutant(
-        "only the first record of a change is applied",
-        "core/decide.py",
-        [
-            (
-                "    for record in header.record_ids:\n        if fields:",
-                "    for record in header.record_ids[:1]:\n        if fields:",
-            )
-        ],
-        ("stream",),
-    ),
-    Mutant(
-        "only the first record of a deletion is applied",
-        "core/decide.py",
-        [
-            (
-                "        for record in header.record_ids:\n            commands.append(Tomb",
-                "        for record in header.record_ids[:1]:\n            commands.append(Tomb",
-            )
-        ],
-        ("stream",),
-    ),
-    Mutant(
-        "a deletion is not read again, so nobody learns of mergers",
-        "core/decide.py",
-        [("            commands.append(Refetch(entity, record, commit_ms, Cause.DELETE))\n", "")],
-        ("stream",),
-    ),
-    Mutant(
-        "a text that came as a difference is not read",
-        "core/decide.py",
-        [("        causes.append(Cause.DIFF)\n", "        pass\n")],
-        ("stream",),
-    ),
-    Mutant(
-        "malformed events leave no mark",
-        "core/decide.py",
-        [
-            (
-                "    return [Refetch(entity, record, event.commit_ms, Cause.MALFORMED) for record in event.record_ids]",
-                "    return []",
-            )
-        ],
-        ("stream",),
-    ),
-    Mutant(
-        "a created record that names not all fields keeps what was there",
-        "core/decide.py",
-        [("dict.fromkeys(plan.announced) if is_image else {}", "{}")],
-    ),
-    Mutant(
-        "absence means deletion",
-        "core/order.py",
-        [
-            (
-                "        row.unseen_since_ms = read.read_from_ms\n        row.changed = True",
-                "        _turn(row, is_deleted=True, master=None, instant_ms=read.read_from_ms)\n        row.changed = True",
-            )
-        ],
-    ),
-    Mutant(
-        "a patch revives a deleted record",
-        "core/order.py",
-        [
-            (
-                "    if isinstance(event, Patch) and row.known and row.is_deleted:\n",
-                "    if isinstance(event, Patch):\n        row.is_deleted = False\n    if False:\n",
-            )
-        ],
-    ),
-    Mutant(
-        "events that came before are applied anew",
-        "core/order.py",
-        [("        mark(row, Cause.LATE, commit_ms)\n        return Verdict.LATE", "        pass")],
-    ),
-    Mutant(
-        "the watermark is the machine's clock",
-        "sync/sweep.py",
-        [
-            (
-                "watermark_ms=window.began_ms - self._work.options.look_back_ms",
-                "watermark_ms=round(time.time() * 1000)",
-            )
-        ],
-        ("sweep",),
-    ),
-    Mutant(
-        "the watermark is the end of the reading",
-        "sync/sweep.py",
-        [("watermark_ms=window.began_ms - self._work.options.look_back_ms", "watermark_ms=page.read_to_ms")],
-        ("sweep",),
-    ),
-    Mutant(
-        "the look-back is shorter than the longest transaction",
-        "sync/sweep.py",
-        [
-            (
-                "watermark_ms=window.began_ms - self._work.options.look_back_ms",
-                "watermark_ms=window.began_ms - 60_000",
-            )
-        ],
-        ("sweep",),
-    ),
-    Mutant(
-        "a sweep keeps only its first page",
-        "sync/sweep.py",
-        [
-            (
-                "            page = await self._fetch_after(page, reading.entity, since_ms)\n",
-                "            break\n",
-            )
-        ],
-        ("sweep",),
-    ),
-    Mutant(
-        "owed readings are forgotten",
-        "sync/sweep.py",
-        [("        due = self._satisfiable(owed, await self._work.org_time_ms())", "        due = []")],
-        ("stream",),
-    ),
-    Mutant(
-        "an owed reading may begin before its time",
-        "sync/sweep.py",
-        [("if reading.not_before_ms <= begun_ms]", "]")],
-        ("stream",),
-    ),
-    Mutant(
-        "refetches read the first of a batch",
-        "sync/refetch.py",
-        [("ids[start : start + size])", "ids[start : start + 1])")],
-        ("stream",),
-    ),
-    Mutant(
-        "a second daemon is not fenced",
-        "store/leadership.py",
-        [("    if epoch != leadership.epoch:", "    if False:")],
-    ),
-    Mutant(
-        "the backfill leaves the watermark where it ended",
-        "sync/backfill.py",
-        [
-            (
-                "            watermark_ms=from_ms - self._work.options.look_back_ms,",
-                "            watermark_ms=page.read_to_ms,",
-            )
-        ],
-        ("sweep",),
-    ),
-    Mutant(
-        "the backfill does not wait for the subscription",
-        "sync/sweep.py",
-        [
-            (
-                "            await self._work.writer.stream.confirmed.wait()\n            for reading",
-                "            for reading",
-            )
-        ],
-        ("stream",),
-    ),
-    Mutant(
-        "an undelete does not take a merger back",
-        "core/order.py",
-        [("    master = master if is_deleted else None\n", "    master = master or row.master_record_id\n")],
-    ),
-    Mutant(
-        "a conversion is forgotten when the lead is deleted",
-        "core/identity.py",
-        [
-            (
-                "_edges(present, lambda member: member.converted_contact_id)\n    revocable = _edges(present, lambda member: member.master_record_id)\n    _break_cycles(present, permanent, revocable)\n    groups",
-                "_edges(present, lambda member: None if member.is_deleted else member.converted_contact_id)\n    revocable = _edges(present, lambda member: member.master_record_id)\n    _break_cycles(present, permanent, revocable)\n    groups",
-            )
-        ],
-    ),
-    Mutant(
-        "a person gets the newest of its ids",
-        "core/identity.py",
-        [("        subject_id=min(own_ids),", "        subject_id=max(own_ids),")],
-    ),
-    Mutant(
-        "the lead speaks for a converted person",
-        "core/identity.py",
-        [
-            (
-                "        member.entity is not Entity.LEAD,\n        member.converted_contact_id",
-                "        member.entity is Entity.LEAD,\n        member.converted_contact_id",
-            )
-        ],
-    ),
-    Mutant(
-        "aliases are dropped",
-        "store/grouping.py",
-        [("    await _write_aliases(connection, database, org, groups)\n", "")],
-    ),
-    Mutant(
-        "declined people are written",
-        "core/consent.py",
-        [
-            (
-                "    if len(found) == 1:\n        return found.pop(), False",
-                "    if len(found) == 1:\n        return Decision.SYNCED, False",
-            )
-        ],
-    ),
-    Mutant(
-        "a merger with somebody declined is no question",
-        "core/consent.py",
-        [("    return Decision.PENDING, Decision.DECLINED in found", "    return Decision.SYNCED, False")],
-    ),
-    Mutant(
-        "what is queued outlives its session",
-        "sync/writer.py",
-        [
-            (
-                "            self._forget_deliveries()\n            position, commit_ms",
-                "            position, commit_ms",
-            )
-        ],
-    ),
-)
-
-RULE_MUTANTS = tuple(Mutant(m.claim, "core/order.py", m.edits) for m in ORDER_MUTANTS)
-MUTANTS = (*RULE_MUTANTS, *DESIGN_MUTANTS)
+MUTANTS: tuple[Mutant, ...] = tuple(sorted((*PUSH, *PULL, *ORDER, *STORE), key=lambda one: one.topic))
+RECORD = Path(__file__).with_name("killing_seeds.json")
+KILLS_MAX = 3
+MODEL = "model of "
+_ROOT = Path(__file__).parents[2]
+Play = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of one mutant: the seed that killed it, after how many histories; None: it survived."""
+class Kill:
+    """The seed that told a mutant from the good design, in which mode, after how many histories, and by what."""
 
-    claim: str
-    seed: int | None
+    seed: int
     mode: str
-    histories: int
-    violation: str
+    after: int
+    violation: str = ""
 
 
-def try_mutant(mutant: Mutant, first_seed: int, histories: int) -> Verdict:
-    """Play histories against *mutant*, in each of its modes, until one is violated."""
-    played = 0
-    for mode in mutant.modes:
+def recorded() -> dict[str, list[Kill]]:
+    """Return the killing seeds that are kept, by claim."""
+    kept = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {}
+    return {claim: [Kill(*kill) for kill in kills] for claim, kills in kept.items()}
+
+
+def record(kills: Mapping[str, Sequence[Kill]]) -> None:
+    """Keep killing seeds: a line for each mutant, sorted."""
+    known = {mutant.claim for mutant in MUTANTS}
+    lines = [
+        f"{json.dumps(claim)}: {json.dumps([[kill.seed, kill.mode, kill.after] for kill in found])}"
+        for claim, found in sorted(kills.items())
+        if claim in known and found
+    ]
+    RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+
+
+class Player:
+    """A process that plays histories against mutants, one after the other."""
+
+    def __init__(self, lines_in: IO[str], lines_out: IO[str]) -> None:
+        self._in, self._out = lines_in, lines_out
+
+    def kills(self, mutant: Mutant, plays: Sequence[Play], kills_max: int) -> list[Kill]:
+        """Play until so many histories were violated under *mutant* and not under the good design."""
+        found: list[Kill] = []
+        played = 0
+        while len(found) < kills_max and (kill := self.first_kill(mutant, plays, played)):
+            played = kill.after
+            if self._passes(mutant, kill):
+                found.append(kill)
+        return found
+
+    def first_kill(self, mutant: Mutant, plays: Sequence[Play], played: int = 0) -> Kill | None:
+        """Play, from the one after *played* on, until a history is violated under *mutant*."""
+        for number, (seed, mode, violation) in enumerate(self._play(mutant, plays[played:]), played + 1):
+            if violation is not None:
+                return Kill(seed, mode, number, violation)
+        return None
+
+    def _passes(self, mutant: Mutant, kill: Kill) -> bool:
+        """Tell whether the good design passes the history."""
+        good = Mutant("", "the good design", "", (), swarm=mutant.swarm)
+        [(_, _, violation)] = self._play(good, [(kill.seed, kill.mode)])
+        if violation is not None:
+            sys.stderr.write(f"THE GOOD DESIGN FAILS {kill.seed} {kill.mode} {mutant.swarm}: {violation}\n")
+        return violation is None
+
+    def _play(self, mutant: Mutant, plays: Sequence[Play]) -> list[tuple[int, str, str | None]]:
+        """Play until the first history that is violated; return each with its violation, if it has one."""
         order = {
             "file": mutant.file,
             "edits": list(mutant.edits),
-            "mode": mode,
-            "first": first_seed,
-            "histories": histories,
+            "plays": list(plays),
+            "swarm": list(mutant.swarm),
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation.mutant_run"],
-            input=json.dumps(order),
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        lines = done.stdout.strip().splitlines()
-        if not lines:
-            return Verdict(mutant.claim, first_seed, mode, 0, f"does not run: {done.stderr[-300:]}")
-        told = json.loads(lines[-1])
-        played += told["histories"]
-        if told["seed"] is not None:
-            return Verdict(mutant.claim, told["seed"], mode, played, told["violation"])
-    return Verdict(mutant.claim, None, ",".join(mutant.modes), played, "")
+        self._in.write(json.dumps(order) + "\n")
+        self._in.flush()
+        played = []
+        while not (told := json.loads(self._out.readline())).get("done"):
+            played.append((told["seed"], told["mode"], told["violation"]))
+        if "error" in told:
+            raise ChildProcessError(f"{mutant.claim}: {told['error']}")
+        return played
+
+
+@contextmanager
+def playing(dsn: str) -> Iterator[Player]:
+    """Start a process that plays, with its databases on the server of *dsn*."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.simulation.mutant_run"],
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "0", "SFSYNC_TEST_DSN": dsn},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin and process.stdout
+        try:
+            yield Player(process.stdin, process.stdout)
+        except BaseException:
+            process.terminate()
+            raise
+
+
+def plays_of(mutant: Mutant, seeds: Iterable[int]) -> list[Play]:
+    """Return the histories in which *mutant* must show."""
+    return [(seed, mode) for seed in seeds for mode in mutant.modes]
+
+
+class _Hunt:
+    """Looks for the killing seeds of many mutants, with several players at once."""
+
+    def __init__(self, chosen: Sequence[Mutant], options: argparse.Namespace) -> None:
+        self._options = options
+        self._kills_max = KILLS_MAX if options.record else 1
+        self._total = len(chosen)
+        self._todo: SimpleQueue[Mutant] = SimpleQueue()
+        for mutant in chosen:
+            self._todo.put(mutant)
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self.kept = recorded()
+        self.found: dict[str, list[Kill]] = {}
+
+    def run(self, dsn: str) -> None:
+        """Take one mutant after the other."""
+        with playing(dsn) as player:
+            while True:
+                try:
+                    mutant = self._todo.get_nowait()
+                except Empty:
+                    return
+                self._note(mutant, self._hunt(player, mutant))
+
+    def _hunt(self, player: Player, mutant: Mutant) -> list[Kill]:
+        first = self._options.first_seed
+        plays = plays_of(mutant, range(first, first + self._options.histories))[: self._options.histories]
+        kills = player.kills(mutant, plays, self._kills_max)
+        return kills or [
+            Kill(seed, MODEL + mode, len(plays) + number, fault)
+            for number, (seed, mode, fault) in enumerate(islice(model_kills(mutant), self._kills_max), 1)
+        ]
+
+    def _note(self, mutant: Mutant, kills: list[Kill]) -> None:
+        with self._lock:
+            self.found[mutant.claim] = kills
+            fate = "SURVIVED"
+            if kills:
+                first = kills[0]
+                fate = f"killed by seed {first.seed} ({first.mode}) after {first.after} histories"
+            shown = kills[0].violation[:120] if kills else ""
+            sys.stdout.write(f"{mutant.topic}: {mutant.claim}: {fate}: {shown}\n")
+            sys.stdout.flush()
+            if self._options.record:
+                record(self.kept | self.found)
+            took_s, done = time.monotonic() - self._began, len(self.found)
+            left_min = took_s / done * (self._total - done) / 60
+            sys.stderr.write(f"{done} of {self._total}, about {left_min:.0f} min left\n")
 
 
 def main() -> int:
     """Try every mutant; print one line for each, and last one JSON line."""
+    options = _parser().parse_args()
+    kept = recorded() if options.missing else {}
+    chosen = [
+        mutant
+        for mutant in MUTANTS
+        if options.only in f"{mutant.topic}: {mutant.claim}" and mutant.claim not in kept
+    ]
+    hunt = _Hunt(chosen, options)
+    with PgFleet() as fleet, ThreadPoolExecutor(options.workers) as pool:
+        dsn = fleet.server(available_servers()[0]).dsn
+        for hunting in [pool.submit(hunt.run, dsn) for _ in range(options.workers)]:
+            hunting.result()
+    survivors = sorted(claim for claim, kills in hunt.found.items() if not kills)
+    told = {"mutants": len(chosen), "killed": len(chosen) - len(survivors), "survivors": survivors}
+    sys.stdout.write(json.dumps(told) + "\n")
+    return 1 if survivors else 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("--histories", type=int, default=300, help="for each mutant, at most (default 300)")
     parser.add_argument("--first-seed", type=int, default=1, help="the first seed (default 1)")
     parser.add_argument("--workers", type=int, default=1, help="processes at a time (default 1)")
-    parser.add_argument("--of", choices=("all", "rule", "design"), default="all", help="which list")
-    parser.add_argument("--only", default="", help="only those whose claim contains this")
-    options = parser.parse_args()
-    listed = {"all": MUTANTS, "rule": RULE_MUTANTS, "design": DESIGN_MUTANTS}[options.of]
-    chosen = [mutant for mutant in listed if options.only in mutant.claim]
-    killed = 0
-    with ThreadPoolExecutor(options.workers) as pool:
-        tried = [pool.submit(try_mutant, one, options.first_seed, options.histories) for one in chosen]
-        for done in as_completed(tried):
-            verdict = done.result()
-            killed += verdict.seed is not None
-            fate = f"killed by seed {verdict.seed}" if verdict.seed is not None else "SURVIVED"
-            sys.stdout.write(
-                f"{fate} ({verdict.mode}) after {verdict.histories}: {verdict.claim}: {verdict.violation[:120]}\n"
-            )
-            sys.stdout.flush()
-    sys.stdout.write(json.dumps({"mutants": len(chosen), "killed": killed}) + "\n")
-    return 0 if killed == len(chosen) else 1
+    parser.add_argument("--only", default="", help="only those whose topic or claim contains this")
+    parser.add_argument("--record", action="store_true", help="find up to three seeds of each, and keep them")
+    parser.add_argument("--missing", action="store_true", help="only those of which no seed is kept: go on")
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Some histories in every run of the suite, in a process of their own, since a history takes this one's clock.
 
 Why: `make histories N=1000` plays as many as one has time for. Here a few of each mode show that the simulation works
-and repeats itself, and that its list of bad designs still quotes the source.
+and repeats itself.
 """
 
 from __future__ import annotations
@@ -13,12 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.simulation.mutants import MUTANTS, Mutant, try_mutant
-
 ROOT = Path(__file__).parents[2]
-QUICKLY_KILLED = "the lead speaks for a converted person"
 
 
 def simulated(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -43,16 +38,3 @@ def test_no_history_is_violated_and_each_repeats_itself() -> None:
     assert told["unrepeated"] == []
     assert code == 0
     assert set(told["by_mode"]) == {"stream", "sweep", "both"}
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.claim)
-def test_bad_design_quotes_the_source(mutant: Mutant) -> None:
-    """A mutant that no longer fits would survive for the wrong reason, or never be planted."""
-    assert mutant.unfit == []
-
-
-def test_bad_design_is_found() -> None:
-    """The simulation can say no; `make mutants` asks it for every design."""
-    mutant = next(one for one in MUTANTS if one.claim == QUICKLY_KILLED)
-    verdict = try_mutant(mutant, 1, 3)
-    assert verdict.seed is not None, verdict

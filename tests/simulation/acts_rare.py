@@ -1,0 +1,58 @@
+"""Acts that bring together what meets too rarely by itself: rows that cannot be stored, and companies merged under
+somebody whose row may not be touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from .acts_store import decline_person
+from .stage import Stage
+
+_REFUSE = """
+CREATE TABLE IF NOT EXISTS sim.refused (record_id text);
+TRUNCATE sim.refused;
+CREATE OR REPLACE FUNCTION sim.refuse() RETURNS trigger LANGUAGE plpgsql AS $f$
+BEGIN
+    IF EXISTS (SELECT FROM sim.refused AS r WHERE r.record_id = NEW.salesforce_id) THEN
+        RAISE check_violation USING MESSAGE = 'an application does not want this row';
+    END IF;
+    RETURN NEW;
+END
+$f$;
+CREATE OR REPLACE TRIGGER refuse BEFORE INSERT OR UPDATE ON crm.person FOR EACH ROW EXECUTE FUNCTION sim.refuse();
+"""
+
+
+async def refused(s: Stage) -> None:
+    """Rows of some people cannot be written for a while: an application has a constraint of its own."""
+    await s.judge.connection.execute(_REFUSE)
+    for entity in ("Lead", "Contact"):
+        for record_id in s.live(entity, 2):
+            await s.judge.connection.execute("INSERT INTO sim.refused VALUES ($1)", record_id)
+            with s.org.world.transaction() as tx:
+                tx.update(record_id, {"Phone": f"+81-11-{s.rng.randint(1000, 9999)}"})
+    s.met.note("fault", "rows refused")
+
+    async def let_go(after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await s.judge.connection.execute("TRUNCATE sim.refused")
+
+    s.begin(let_go(s.rng.choice([5.0, 40.0, 200.0])))
+
+
+async def company_of_declined_merged(s: Stage) -> None:
+    """Somebody's company is merged into another one after an application declined the person."""
+    accounts = s.live("Account", 2)
+    for contact in s.live("Contact", 1) if len(accounts) == 2 else []:
+        with s.org.world.transaction() as tx:
+            tx.update(contact, {"AccountId": accounts[0]})
+        await asyncio.sleep(60)
+        person = await s.judge.connection.fetchval(
+            "SELECT id FROM crm.active_person WHERE salesforce_id = $1", contact
+        )
+        if person is None:
+            return
+        await decline_person(s, person)
+        with s.org.world.transaction() as tx:
+            tx.merge(accounts[1], [accounts[0]])
