@@ -82,4 +82,15 @@ async def _gone_and_back(s: Stage, record_id: str) -> None:
         tx.undelete(record_id)
 
 
-_STEPS = (_changed, _changed, _changed, _stamped_before, _asked, _asked, _swept, _held_up, _told_without_body, _gone_and_back)
+_STEPS = (
+    _changed,
+    _changed,
+    _changed,
+    _stamped_before,
+    _asked,
+    _asked,
+    _swept,
+    _held_up,
+    _told_without_body,
+    _gone_and_back,
+)
