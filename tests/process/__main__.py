@@ -11,6 +11,7 @@ import json
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -40,9 +41,13 @@ def main() -> int:
     signal.signal(signal.SIGINT, stop)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfsync-soak-")))
-        _play(asked, tally, directory, stack)
+        try:
+            _play(asked, tally, directory, stack)
+        except Exception as error:  # noqa: BLE001  # whatever ended it, the line of what was done must come
+            traceback.print_exc(file=sys.stderr)
+            tally.failure = f"{type(error).__name__}: {error}".splitlines()[0]
     sys.stdout.write(json.dumps(tally.told()) + "\n")
-    return 0 if tally.verdict.is_clean else 1
+    return 0 if tally.verdict.is_clean and tally.failure is None else 1
 
 
 def _play(asked: argparse.Namespace, tally: soak.Tally, directory: Path, stack: ExitStack) -> None:

@@ -26,6 +26,7 @@ from sfsync.store.import_statements import FedColumn
 from tests.acceptance.stage import PATIENCE_S, SimOrg, Stage
 from tests.oracle import Given, differences
 from tests.postgres import PgServer
+from tests.process.failpoint_nursery import Nursery, open_nursery
 from tests.simorg.site import org_process
 
 T = TypeVar("T")
@@ -78,13 +79,16 @@ SELECT
 class Ground:
     """One org and one store for many plays; make one with `open_ground`."""
 
-    def __init__(self, org: SimOrg, server: PgServer, directory: Path, runner: asyncio.Runner) -> None:
+    def __init__(
+        self, org: SimOrg, server: PgServer, directory: Path, runner: asyncio.Runner, nursery: Nursery
+    ) -> None:
         self.org = org
         self.erased: set[str] = set()
         self.dsn = ""
         self._server = server
         self._directory = directory
         self._runner = runner
+        self._nursery = nursery
         self._store = AsyncExitStack()
         self._told_before: int | None = None
         self._is_prepared = False
@@ -125,7 +129,7 @@ class Ground:
         """Return a stage for daemons, with a directory of its own for their logs."""
         directory = self._directory / f"play-{next(self._numbers)}"
         directory.mkdir()
-        return Stage(self.org, self.dsn, directory)
+        return Stage(self.org, self.dsn, directory, self._nursery.start)
 
     def close(self) -> None:
         """Drop the store."""
@@ -212,6 +216,7 @@ def open_ground(server: PgServer, directory: Path) -> Iterator[Ground]:
         told = stack.enter_context(org_process("--population", str(POPULATION), state_dir=directory))
         org = SimOrg(told)
         org.set(long_poll_s=2)
-        ground = Ground(org, server, directory, stack.enter_context(asyncio.Runner()))
+        nursery = stack.enter_context(open_nursery())
+        ground = Ground(org, server, directory, stack.enter_context(asyncio.Runner()), nursery)
         stack.callback(ground.close)
         yield ground

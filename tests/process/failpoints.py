@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sfsync.failpoint import VARIABLE
@@ -94,46 +96,67 @@ def must_die_at(run: Run, daemon: Daemon) -> None:
     assert daemon.log.entries[-1] == reached[0]
 
 
+@dataclass(slots=True)
+class Tally:
+    """What came of some runs: how many reached their point, and how many of these left something wrong."""
+
+    runs: int = 0
+    reached: int = 0
+    divergent: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def note(self, run: Run, error: Exception | None) -> None:
+        """Count one run."""
+        self.runs += 1
+        self.reached += not isinstance(error, NotReachedError)
+        if error is not None:
+            self.divergent += not isinstance(error, NotReachedError)
+            self.failed.append(f"{run}: {str(error).partition(chr(10))[0]}")
+
+
+def play_all(runs: Sequence[Run]) -> Tally:
+    """Play *runs* on ground of their own, and tell of each on standard error."""
+    tally = Tally()
+    with PgFleet() as fleet, tempfile.TemporaryDirectory(prefix="sfsync-failpoints-") as directory:
+        with open_ground(fleet.server(available_servers()[0]), Path(directory)) as ground:
+            for run in runs:
+                began, error = time.monotonic(), None
+                try:
+                    play(ground, run)
+                except Exception as raised:  # noqa: BLE001 - one that fails must not end the others
+                    error = raised
+                    sys.stderr.write(f"{run}: {error}\n")
+                tally.note(run, error)
+                sys.stderr.write(f"{tally.runs}/{len(runs)} {run}: {time.monotonic() - began:.1f} s\n")
+    return tally
+
+
 def main() -> int:
     """Play what the arguments ask for; return 1 when something was not as it must be."""
     options = _parser().parse_args()
     runs = [run for run in every(options.times) if options.only in (None, run.point)]
-    failed, reached, divergent = list[str](), 0, 0
-    with PgFleet() as fleet, tempfile.TemporaryDirectory(prefix="sfsync-failpoints-") as directory:
-        with open_ground(fleet.server(available_servers()[0]), Path(directory)) as ground:
-            for number, run in enumerate(runs, 1):
-                began = time.monotonic()
-                try:
-                    play(ground, run)
-                except NotReachedError as error:
-                    failed.append(_told(run, error))
-                except AssertionError as error:
-                    reached, divergent = reached + 1, divergent + 1
-                    failed.append(_told(run, error))
-                else:
-                    reached += 1
-                sys.stderr.write(f"{number}/{len(runs)} {run}: {time.monotonic() - began:.1f} s\n")
-    points = len({run.point for run in runs})
+    shares = [runs[worker :: options.workers] for worker in range(min(options.workers, len(runs)))]
+    with ProcessPoolExecutor(len(shares) or 1, multiprocessing.get_context("spawn")) as pool:
+        tallies = list(pool.map(play_all, shares))
+    failed = [line for tally in tallies for line in tally.failed]
     told = {
-        "failpoints": points,
-        "runs": len(runs),
-        "reached": reached,
-        "divergent": divergent,
+        "failpoints": len({run.point for run in runs}),
+        "runs": sum(tally.runs for tally in tallies),
+        "reached": sum(tally.reached for tally in tallies),
+        "divergent": sum(tally.divergent for tally in tallies),
         "failed": failed,
     }
     sys.stdout.write(json.dumps(told) + "\n")
-    return 1 if failed else 0
-
-
-def _told(run: Run, error: AssertionError) -> str:
-    sys.stderr.write(f"{run}: {error}\n")
-    return f"{run}: {str(error).partition(chr(10))[0]}"
+    return 1 if failed or not runs else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.process.failpoints", description=__doc__)
     parser.add_argument(
         "--times", type=int, default=1, metavar="N", help="how often each is played (default: 1)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="processes that play (default: 2)"
     )
     parser.add_argument("--only", metavar="NAME", help="play this failpoint only")
     return parser

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +27,7 @@ from tests.postgres import SETTINGS
 
 SLOTS = 40
 SMALL_BYTES = 256 << 20
+PAGE_BYTES = 4096
 
 
 class OwnServer:
@@ -116,10 +117,12 @@ class SmallDisk:
         self._ballast = directory / "ballast"
 
     def fill(self) -> None:
-        """Leave no room for another page."""
-        free = os.statvfs(self._ballast.parent)
+        """Leave no room for another page, however much is written meanwhile."""
         with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_bsize)
+            for step in (1 << 20, PAGE_BYTES):
+                with suppress(OSError):
+                    while True:
+                        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, step)
 
     def free(self) -> None:
         """Give the room back."""

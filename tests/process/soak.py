@@ -57,10 +57,11 @@ class Tally:
     ready_s: list[float] = field(default_factory=list)
     gauge: Gauge = field(default_factory=Gauge)
     is_stopped: bool = False
+    failure: str | None = None
     _began: float = field(default_factory=time.monotonic)
 
     def told(self) -> dict[str, Any]:
-        """Return the line of figures."""
+        """Return the line of figures; `failure` says what ended the play before it was judged."""
         verdict, ready = self.verdict, self.ready_s
         return {
             "kills": self.kills,
@@ -73,6 +74,7 @@ class Tally:
             "seed": self.seed,
             "next": self.next,
             "ended_early": self.is_stopped,
+            "failure": self.failure,
             "changes": self.changes,
             "snapshots": self.snapshots,
             "excused": self.excused,
