@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -167,20 +167,44 @@ class Log:
         return "\n".join(self.path.read_text(errors="replace").splitlines()[-25:])
 
 
+class Running(Protocol):
+    """A process, as far as a stage must know it; `Popen` is one."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> Any: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+
+
+Start = Callable[[Mapping[str, str], Path, Path], Running]
+"""Start `sfsync run` with this environment, in this directory, its output in this file."""
+
+
+def start_alone(environ: Mapping[str, str], directory: Path, log: Path) -> Running:
+    """Start `sfsync run` by a Python of its own."""
+    with log.open("wb") as stream:
+        return Popen(
+            [sys.executable, "-m", "sfsync", "run"],
+            env=dict(environ),
+            cwd=directory,
+            stdout=stream,
+            stderr=stream,
+            process_group=0,  # Ctrl-C in the terminal is for whoever plays the history.
+        )
+
+
 class Daemon:
     """One `sfsync run`."""
 
-    def __init__(self, environ: Mapping[str, str], directory: Path, name: str) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], directory: Path, name: str, start: Start = start_alone
+    ) -> None:
         self.log = Log(directory / f"{name}.log")
-        with self.log.path.open("wb") as stream:
-            self._process = Popen(
-                [sys.executable, "-m", "sfsync", "run"],
-                env=dict(environ),
-                cwd=directory,
-                stdout=stream,
-                stderr=stream,
-                process_group=0,  # Ctrl-C in the terminal is for whoever plays the history.
-            )
+        self._process = start(environ, directory, self.log.path)
 
     @property
     def pid(self) -> int:
@@ -238,7 +262,8 @@ class Daemon:
             lambda: f"the end of the daemon; log:\n{self.log.tail()}",
             within_s,
         )
-        return self._process.returncode
+        code: int = self._process.returncode
+        return code
 
     def close(self) -> None:
         """End it whatever it does."""
@@ -262,10 +287,11 @@ STREAM_ONLY = {"SFSYNC_SYNC__SWEEP_ENABLED": "false"}
 class Stage:
     """One org, one store, and the daemons between them; leaving it ends them all."""
 
-    def __init__(self, org: SimOrg, dsn: str, directory: Path) -> None:
+    def __init__(self, org: SimOrg, dsn: str, directory: Path, start: Start = start_alone) -> None:
         self.org = org
         self.dsn = dsn
         self._directory = directory
+        self._start = start
         self.daemons: list[Daemon] = []
 
     @property
@@ -289,7 +315,7 @@ class Stage:
     def daemon(self, settings: Mapping[str, str] | None = None) -> Daemon:
         """Start a daemon; *settings* are variables of its environment."""
         name = f"daemon-{len(self.daemons)}"
-        started = Daemon({**self.environ, **(settings or {})}, self._directory, name)
+        started = Daemon({**self.environ, **(settings or {})}, self._directory, name, self._start)
         self.daemons.append(started)
         return started
 
