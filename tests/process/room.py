@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import asyncpg
 from tests.acceptance.stage import STREAM_ONLY, Daemon, SimOrg, Stage, until
 from tests.oracle import wait_until_equal
 from tests.process.choir import Choir
-from tests.process.lines import LINKS, Lines
+from tests.process.lines import Lines
 from tests.process.reader import SecondReader
 from tests.process.server import OwnServer, run_sql
 from tests.simorg.site import org_process
@@ -68,7 +67,9 @@ class Verdict:
         )
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.lost=} {self.divergent=} {self.half_visible=}", *self.words])
+        counts = f"lost {self.lost}, divergent {self.divergent}, half visible {self.half_visible}, "
+        counts += f"position ahead {self.position_ahead}, feed wrong {self.feed_wrong}"
+        return "\n".join([counts, *self.words])
 
 
 class Room(Stage):
@@ -80,7 +81,6 @@ class Room(Stage):
         self.server = server
         self.reader = SecondReader(dsn)
         self.settings: Mapping[str, str] = SETTINGS
-        self.faults: Counter[str] = Counter()
         self.choirs: list[Choir] = []
         self._looking = lines.begin(self.reader.run())
         self._lives = 0
@@ -100,7 +100,7 @@ class Room(Stage):
         return self.daemons[-1]
 
     def start(self) -> Daemon:
-        """Start a daemon; of the one before nothing is kept but its log."""
+        """Start a daemon; the one before must have ended, and nothing is kept of it but its log."""
         name = f"daemon-{time.monotonic_ns()}"
         self.daemons[:] = [Daemon({**self.environ, **self.settings}, self._directory, name)]
         return self.running
@@ -217,6 +217,3 @@ def open_room(
         room = Room(org, dsn, directory, lines, server)
         stack.callback(room.close)
         yield stack.enter_context(room)
-
-
-__all__ = ["LINKS", "MILD", "PATIENCE_S", "Room", "Verdict", "open_room"]

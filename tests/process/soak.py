@@ -137,11 +137,11 @@ def kill_round(room: Room, tally: Tally, traffic: Traffic, draw: random.Random) 
             room.start()
             room.sing(draw.uniform(0, 2.5))
             _kill(room, tally)
-        if draw.random() < 0.3:
+        is_restarted = draw.random() < 0.3
+        if is_restarted:
             room.start()
             room.sing(draw.uniform(0, 2.0))
-            room.running.wait_for("daemon.started", within_s=PATIENCE_S)
-    if not room.running.is_over:
+    if is_restarted:
         room.running.wait_ready(PATIENCE_S)
         return
     began = time.monotonic()
@@ -207,6 +207,7 @@ def play_minutes(room: Room, tally: Tally, minutes: float, rate: float) -> None:
     deadline = time.monotonic() + minutes * 60
     with room.living(tally.seed, rate, STEADY):
         traffic = Traffic(room)
+        tally.gauge.look(room.running.pid)
         while time.monotonic() < deadline and tally.goes_on():
             draw = random.Random(f"{tally.seed}:{tally.next}")
             _live(room, tally, min(time.monotonic() + draw.uniform(5, 20), deadline))
