@@ -12,12 +12,12 @@ import os
 import random
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import asyncpg
@@ -131,6 +131,8 @@ def _bury(loop: VirtualLoop, postgres: PostgresServer) -> None:
 
 class History:
     """The life of one org and of the daemon that follows it; `run` tells it from the beginning to the verdict."""
+
+    patience_s: ClassVar[Sequence[int]] = _PATIENCE_S
 
     def __init__(self, told: Told, ground: Ground, swarm: Collection[str] = ()) -> None:
         self._told = told
@@ -272,7 +274,7 @@ class History:
             await asyncio.wait(stage.open)
         self._end_trouble(stage)
         found: list[str] = []
-        for wait_s in _PATIENCE_S:
+        for wait_s in self.patience_s:
             await asyncio.sleep(wait_s)
             self._check(await stage.judge.broken())
             found = await stage.judge.differences(stage)
