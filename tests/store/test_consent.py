@@ -408,6 +408,18 @@ async def test_late_account_of_an_adopted_contact_becomes_a_company(store: Store
     assert person["company_id"] == company["id"]
 
 
+async def test_contact_brings_its_known_account_although_its_own_row_is_not_written(store: Store) -> None:
+    """Else the company would be there or not by the order in which the two became known."""
+    applier = on_request(store)
+    await applier.apply(Batch([image(ACCOUNT, 0, Name="A")], "event", at(0)))
+    await applier.apply(Batch([image(CONTACT, 10, LastName="Y")], "pull", at(10), adopts=True))
+    [person] = await store.people()
+    await store.connection.execute("SELECT crm.decide($1, 'decline')", person["id"])
+    await applier.apply(Batch([patch(CONTACT, 20, AccountId=ACCOUNT)], "event", at(20)))
+    assert [row["name"] for row in await store.companies()] == ["A"]
+    assert [row["company_id"] for row in await store.people()] == [None]
+
+
 async def test_adopted_lead_brings_the_contact_it_becomes(store: Store) -> None:
     """It is the same person, and stays it when the two are looked at one by one."""
     applier = on_request(store)

@@ -58,7 +58,8 @@ class Regrouping:
     """What identity found: rows to project, ids merged away, and records whose subject is another than before.
 
     `questions` are groups not to be written, `released` rows that no longer wait, `unasked` people that are no
-    question any more, `adopting` records whose group was adopted before them.
+    question any more, `adopting` records whose group was adopted before them, `adopted_speakers` those who speak for
+    adopted people, written or not: their accounts come with them.
     """
 
     subject_ids: list[int] = field(default_factory=list)
@@ -70,6 +71,7 @@ class Regrouping:
     released: list[int] = field(default_factory=list)
     unasked: list[int] = field(default_factory=list)
     adopting: list[RecordId] = field(default_factory=list)
+    adopted_speakers: list[RecordId] = field(default_factory=list)
 
     def project(self, subject_id: int, speaker: str, lead: str | None = None) -> None:
         self.subject_ids.append(subject_id)
@@ -93,6 +95,7 @@ async def regroup_touched(
         # One that another record of the batch just linked to was projected with its group.
         if t.record_id not in linked and t.subject_id is not None and t.adopted:
             result.project(t.subject_id, t.record_id)
+            result.adopted_speakers.append(t.record_id)
         if t.may_be_linked:
             result.moved.append(t.record_id)
     return result
@@ -136,6 +139,7 @@ def _add(result: Regrouping, group: Group, rows: Sequence[asyncpg.Record]) -> No
     if not any(row["adopted"] for row in rows):
         return
     result.adopting.extend(row["id"] for row in rows if not row["adopted"])
+    result.adopted_speakers.append(group.speaker)
     result.unasked.extend(group.alias_ids)
     state, is_merger = combine(Decision(row["decision"]) for row in rows)
     if state is not Decision.SYNCED and _is_parted(group, rows):

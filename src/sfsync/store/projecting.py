@@ -103,8 +103,8 @@ class Projector:
         if found.merged:
             written.people += await self._merge(connection, self._projection.merged_people, found, provenance)
             # failpoint: people.merged - people that were merged away are emptied
-        if self._adoption.on_request and found.speakers:
-            accounts = await adopt_accounts_of(connection, self._database, self._org, found.speakers)
+        if self._adoption.on_request and found.adopted_speakers:
+            accounts = await adopt_accounts_of(connection, self._database, self._org, found.adopted_speakers)
             if accounts:
                 await self._project_companies(connection, accounts, provenance, written)
 
