@@ -6,16 +6,19 @@ Why: a judge that never says no proves nothing, and a judge that says no to what
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from subprocess import run
 from typing import Any
 
 import asyncpg
 import pytest
 
+from sfsync.simorg.oracle_state import SHIPPED, read_columns
 from tests.acceptance.stage import Stage, open_stage
 from tests.oracle import Given, Report, differences, freeze, wait_until_equal
 from tests.postgres import PgFleet, PgServer, available_servers
@@ -330,6 +333,43 @@ async def test_verdict_is_the_exit_code(settled: Settled) -> None:
         assert red.returncode == 1
         assert red.stdout.startswith("store differs from org in ")
         assert len(red.stdout.splitlines()) == 4
+
+
+async def test_judge_that_stays_judges_the_columns_it_is_given(settled: Settled, tmp_path: Path) -> None:
+    """Another mapping has other columns; one that is left out of a question is not held against the store."""
+    columns = {noun: {name: asdict(one) for name, one in table.items()} for noun, table in SHIPPED.items()}
+    columns["person"]["title"]["contact"] = "Id"
+    stated = tmp_path / "columns.json"
+    stated.write_text(json.dumps(columns))
+    command = [sys.executable, "-m", "sfsync.simorg.oracle_desk", "--columns", str(stated), "--control"]
+    command.append(settled.stage.org.control_url)
+    questions = [{"timeout_s": 0}, {"timeout_s": 0, "without": ["person.title"]}]
+    async with copy_of(settled) as dsn:
+        done = run(
+            command,
+            input="".join(f"{json.dumps(question)}\n" for question in questions),
+            env={"SFSYNC_STORE__DSN": dsn},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    red, green = map(json.loads, done.stdout.splitlines())
+    assert not red["is_equal"] and all(": title: store " in line for line in red["differences"])
+    assert green["is_equal"] and green["people"] == red["people"] > 0
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ("[]", "columns are stated as"),
+        ('{"person": {"a": {"typ": "text"}}, "company": {}}', "columns are stated as"),
+        ('{"person": {"a": {"type": "money"}}, "company": {}}', "person.a: type must be one of text, "),
+    ],
+)
+def test_columns_that_make_no_sense_are_refused(stated: str, said: str) -> None:
+    """A judge of the wrong columns would be a judge of nothing."""
+    with pytest.raises(ValueError, match=said):
+        read_columns(stated)
 
 
 async def test_waiting_ends_with_the_last_report(settled: Settled) -> None:

@@ -193,7 +193,7 @@ async def test_interrupt_leaves_no_process_and_no_database(lone_cli: Cli, server
 
 def test_story_tells_only_what_was_logged() -> None:
     """Figures of many lines are added up, each deed is told once, and usual lines are not shown as unusual."""
-    batch = {"event": "stream.batch.applied", "events": 2, "changed": 1, "dirty": 0, "parked": 0}
+    batch = {"event": "stream.batch.applied", "events": 2, "changed": 1, "skipped": 0, "dirty": 0}
     entries = [
         batch,
         {"event": "stream.gap.received", "entity": "Lead", "records": 1},

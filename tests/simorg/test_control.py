@@ -242,6 +242,19 @@ async def test_custom_fields_come_change_and_go_while_the_org_runs(site: Site) -
     assert await site.soql("SELECT Shoe__c FROM Contact") == [{"Shoe__c": None}]
 
 
+async def test_standard_field_that_the_org_lacks_can_be_added(site: Site) -> None:
+    """A mapping may name one; without the word it is refused, since administrators make custom fields only."""
+    field = {"name": "Pronouns", "type": "picklist"}
+    refused = await site.ask("POST", "/control/fields", {"entity": "Lead", "action": "add", "field": field})
+    assert refused.status == 400 and "must end in __c" in refused.body["error"]
+    await site.control(
+        "POST", "fields", {"entity": "Lead", "action": "add", "field": field | {"standard": True}}
+    )
+    fields = {"LastName": "p", "Company": "p", "Pronouns": "they"}
+    await site.transact({"op": "create", "entity": "Lead", "fields": fields})
+    assert await site.soql("SELECT Pronouns FROM Lead") == [{"Pronouns": "they"}]
+
+
 async def test_settings_change_all_or_nothing(site: Site) -> None:
     """A half-applied setting would make a test lie."""
     refused = await site.ask("POST", "/control/settings", {"read_lag_s": 2, "shuffle": 3})

@@ -105,3 +105,4 @@ async def starvation(scene: Scene) -> None:
         await scene.saw("sweep.drift.found", times=number)
     await scene.saw("stream.starved")
     await scene.heal()
+    await scene.saw("stream.subscription.opened")

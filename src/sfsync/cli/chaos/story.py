@@ -70,8 +70,8 @@ _Told = Iterable[tuple[str, float]]
 def _batch(entry: Entry) -> _Told:
     if entry["changed"]:
         yield "wrote {:row} from the stream", entry["changed"]
-    elif entry["events"] and not entry["dirty"] and not entry["parked"]:
-        yield "read {:event} that changed nothing", entry["events"]
+    if entry["skipped"]:
+        yield "skipped {:event}", entry["skipped"]
     if entry["dirty"]:
         yield "marked {:record} dirty", entry["dirty"]
 
