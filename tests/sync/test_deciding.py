@@ -99,3 +99,31 @@ async def test_record_that_nobody_read_cannot_be_followed(room: Room, reason: st
         outcome, detail = await asked(room, '{"person_id": 9, "choice": "sync"}')
     assert outcome == "refused"
     assert "nothing to sync from" in detail["error"]
+
+
+@pytest.mark.parametrize(("unseen_since_ms", "reason"), [(None, "not read yet"), (1, "no such record")])
+async def test_somebody_declined_who_was_never_read_cannot_be_followed_either(
+    room: Room, unseen_since_ms: int | None, reason: str
+) -> None:
+    """Who was declined waits for nothing, and yet there is nothing to follow: the row would lie."""
+    await room.connection.execute("SET sfsync.writer = 'on'")
+    await room.connection.execute(
+        "INSERT INTO crm.person (id, org, salesforce_id, sync) VALUES (9, $1, '0035i00000Nobdy', 'declined')",
+        room.work.org,
+    )
+    await room.connection.execute(
+        """
+        INSERT INTO sfsync.record (
+            org, id, entity, complete, is_deleted, set_by_read, seen_from_ms, seen_to_ms, own_id, subject_id, decision,
+            unseen_since_ms
+        )
+        VALUES ($1, '0035i00000Nobdy', 'Contact', false, false, false, 0, 0, 9, 9, 'declined', $2)
+        """,
+        room.work.org,
+        unseen_since_ms,
+    )
+    async with room.doing(room.requests.run()):
+        outcome, detail = await asked(room, '{"person_id": 9, "choice": "sync"}')
+    assert outcome == "refused"
+    assert reason in detail["error"]
+    assert await room.value("SELECT sync FROM crm.person") == "declined"
