@@ -21,7 +21,6 @@ from .met import RANKS
 
 UNREACHED: Mapping[str, str] = {
     "mark: unannounced_field": "no formula is mapped, and only of formulas events keep silent",
-    "mark: poison": "Postgres refuses no row here; tests/store/test_poison.py plants such rows",
 }
 LEAST: Mapping[str, int] = {"act": 10, "fault": 3, "verdict": 5, "mark": 3, "network": 10, "postgres": 10}
 """For each group, how often in 1,000 histories; once where it is not named."""

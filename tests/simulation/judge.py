@@ -90,13 +90,14 @@ _MARKED = """
 SELECT c.cause, count(*) FROM sfsync.dirty, unnest(causes) AS c (cause)
 WHERE c.cause IN ('parent_changed', 'requested') GROUP BY c.cause
 """
+# A line of a file that was refused because it names somebody erased is kept for whoever brought the file.
 _TRACES = """
 SELECT 'sfsync.record' FROM sfsync.record WHERE id = $1
 UNION ALL SELECT 'sfsync.dirty' FROM sfsync.dirty WHERE record_id = $1
 UNION ALL SELECT 'sfsync.dead_letter' FROM sfsync.dead_letter WHERE record_id = $1
 UNION ALL SELECT 'sfsync.change' FROM sfsync.change WHERE record_id = $1
 UNION ALL SELECT 'sfsync.decision' FROM sfsync.decision WHERE $1 = ANY (record_ids)
-UNION ALL SELECT 'sfsync.import_row' FROM sfsync.import_row WHERE record_id = $1
+UNION ALL SELECT 'sfsync.import_row' FROM sfsync.import_row WHERE record_id = $1 AND reason IS NULL
 UNION ALL SELECT 'crm.person' FROM crm.person WHERE salesforce_id = $1
 UNION ALL SELECT 'crm.company' FROM crm.company WHERE salesforce_id = $1
 """

@@ -15,6 +15,9 @@ BEGIN
     CREATE TABLE IF NOT EXISTS sim.broken (rule text, what text);
     CREATE TABLE IF NOT EXISTS sim.revived (record_id text);
     TRUNCATE sim.broken, sim.revived;
+    -- Which rows an application refuses, in a history that had such a one.
+    DROP TABLE IF EXISTS sim.refused CASCADE;
+    DROP FUNCTION IF EXISTS sim.refuse() CASCADE;
     IF to_regclass('sfsync.mapped_column') IS NULL THEN
         RETURN;
     END IF;
