@@ -338,12 +338,12 @@ async def test_verdict_is_the_exit_code(settled: Settled) -> None:
 async def test_judge_that_stays_judges_the_columns_it_is_given(settled: Settled, tmp_path: Path) -> None:
     """Another mapping has other columns; one that is left out of a question is not held against the store."""
     columns = {noun: {name: asdict(one) for name, one in table.items()} for noun, table in SHIPPED.items()}
-    columns["person"]["title"]["contact"] = "Id"
+    columns["person"]["fax"]["contact"] = "Id"
     stated = tmp_path / "columns.json"
     stated.write_text(json.dumps(columns))
     command = [sys.executable, "-m", "sfsync.simorg.oracle_desk", "--columns", str(stated), "--control"]
     command.append(settled.stage.org.control_url)
-    questions = [{"timeout_s": 0}, {"timeout_s": 0, "without": ["person.title"]}]
+    questions = [{"timeout_s": 0}, {"timeout_s": 0, "without": ["person.fax"]}]
     async with copy_of(settled) as dsn:
         done = run(
             command,
@@ -354,7 +354,7 @@ async def test_judge_that_stays_judges_the_columns_it_is_given(settled: Settled,
             check=True,
         )
     red, green = map(json.loads, done.stdout.splitlines())
-    assert not red["is_equal"] and all(": title: store " in line for line in red["differences"])
+    assert not red["is_equal"] and all(": fax: store " in line for line in red["differences"])
     assert green["is_equal"] and green["people"] == red["people"] > 0
 
 
