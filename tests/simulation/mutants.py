@@ -36,7 +36,6 @@ from .mutants_store import STORE
 
 MUTANTS: tuple[Mutant, ...] = tuple(sorted((*PUSH, *PULL, *ORDER, *STORE), key=lambda one: one.topic))
 RECORD = Path(__file__).with_name("killing_seeds.json")
-KILLS_MAX = 3
 MODEL = "model of "
 _ROOT = Path(__file__).parents[2]
 Play = tuple[int, str]
@@ -74,6 +73,7 @@ class Player:
 
     def __init__(self, lines_in: IO[str], lines_out: IO[str]) -> None:
         self._in, self._out = lines_in, lines_out
+        self._passed: dict[tuple[int, str, tuple[str, ...]], bool] = {}
 
     def kills(self, mutant: Mutant, plays: Sequence[Play], kills_max: int) -> list[Kill]:
         """Play until so many histories were violated under *mutant* and not under the good design."""
@@ -94,11 +94,14 @@ class Player:
 
     def _passes(self, mutant: Mutant, kill: Kill) -> bool:
         """Tell whether the good design passes the history."""
-        good = Mutant("", "the good design", "", (), swarm=mutant.swarm)
-        [(_, _, violation)] = self._play(good, [(kill.seed, kill.mode)])
-        if violation is not None:
-            sys.stderr.write(f"THE GOOD DESIGN FAILS {kill.seed} {kill.mode} {mutant.swarm}: {violation}\n")
-        return violation is None
+        history = (kill.seed, kill.mode, mutant.swarm)
+        if history not in self._passed:
+            good = Mutant("", "the good design", "", (), swarm=mutant.swarm)
+            [(_, _, violation)] = self._play(good, [(kill.seed, kill.mode)])
+            self._passed[history] = violation is None
+            if violation is not None:
+                sys.stderr.write(f"the good design fails {history}: {violation}\n")
+        return self._passed[history]
 
     def _play(self, mutant: Mutant, plays: Sequence[Play]) -> list[tuple[int, str, str | None]]:
         """Play until the first history that is violated; return each with its violation, if it has one."""
@@ -110,12 +113,17 @@ class Player:
         }
         self._in.write(json.dumps(order) + "\n")
         self._in.flush()
-        played = []
+        played: list[tuple[int, str, str | None]] = []
         while not (told := json.loads(self._out.readline())).get("done"):
             played.append((told["seed"], told["mode"], told["violation"]))
-        if "error" in told:
+        if "error" not in told:
+            return played
+        if not played and len(plays) == 1:
             raise ChildProcessError(f"{mutant.claim}: {told['error']}")
-        return played
+        # One that does not end tells nothing: the next.
+        (seed, mode), left = plays[len(played)], plays[len(played) + 1 :]
+        sys.stderr.write(f"{mutant.claim}: seed {seed} ({mode}): {told['error']}\n")
+        return [*played, (seed, mode, None), *(self._play(mutant, left) if left else [])]
 
 
 @contextmanager
@@ -147,7 +155,7 @@ class _Hunt:
 
     def __init__(self, chosen: Sequence[Mutant], options: argparse.Namespace) -> None:
         self._options = options
-        self._kills_max = KILLS_MAX if options.record else 1
+        self._kills_max = options.kills if options.record else 1
         self._total = len(chosen)
         self._todo: SimpleQueue[Mutant] = SimpleQueue()
         for mutant in chosen:
@@ -219,7 +227,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first-seed", type=int, default=1, help="the first seed (default 1)")
     parser.add_argument("--workers", type=int, default=1, help="processes at a time (default 1)")
     parser.add_argument("--only", default="", help="only those whose topic or claim contains this")
-    parser.add_argument("--record", action="store_true", help="find up to three seeds of each, and keep them")
+    parser.add_argument("--record", action="store_true", help="keep the seeds that are found")
+    parser.add_argument("--kills", type=int, default=3, help="how many to keep of each, at most (default 3)")
     parser.add_argument("--missing", action="store_true", help="only those of which no seed is kept: go on")
     return parser
 
