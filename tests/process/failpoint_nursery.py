@@ -44,6 +44,7 @@ class Nursery:
 
     def start(self, environ: Mapping[str, str], directory: Path, log: Path) -> Nursling:
         """Start `sfsync run`; its output goes to *log*."""
+        log.write_bytes(b"")
         asked = {"environ": dict(environ), "directory": str(directory), "log": str(log)}
         self._told.write(json.dumps(asked).encode() + b"\n")
         self._told.flush()
@@ -176,7 +177,7 @@ def _become(asked: dict[str, Any]) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setpgid(0, 0)
     nothing = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = os.open(asked["log"], os.O_WRONLY | os.O_APPEND)
     for given, place in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(given, place)
     os.closerange(3, 256)

@@ -132,7 +132,9 @@ def half_conversion(play: Play) -> None:
 
 def poison(play: Play) -> None:
     """An application forbids a name that somebody in Salesforce has."""
-    play.ground.execute("ALTER TABLE crm.person ADD CONSTRAINT no_poison CHECK (last_name <> 'Poison')")
+    play.ground.execute(
+        "ALTER TABLE crm.person ADD CONSTRAINT no_poison CHECK (last_name <> 'Poison') NOT VALID"
+    )
     changes(play)
     play.ground.org.create("Contact", LastName="Poison")
 
@@ -172,8 +174,8 @@ def merged_companies(play: Play, daemon: Daemon) -> None:
 
 
 def decided(play: Play, daemon: Daemon) -> None:
-    """Somebody decides about everybody who waits for it."""
-    pending = "SELECT array_agg(person_id) FROM crm.pending_decision"
+    """Somebody decides about everybody who differs."""
+    pending = "SELECT array_agg(id) FROM crm.person WHERE sync = 'pending' AND sync_reason = 'differs'"
     if play.waits(daemon, lambda: bool(play.ground.value(pending)), "a question"):
         for person in play.ground.value(pending):
             play.request("decide", json.dumps({"person_id": person, "choice": "sync"}))

@@ -80,8 +80,8 @@ def _play(ground: Ground, run: Run, scene: Scene) -> None:
         scene.after(act)
         stage.daemon({**QUICK, **scene.then})
         ground.settle(stage)
-    assert ground.mistold() == []
-    assert ground.refused(act.requests) == []
+    wrong = [*ground.mistold(), *ground.refused(act.requests)]
+    assert not wrong, "\n".join(wrong)
 
 
 def must_die_at(run: Run, daemon: Daemon) -> None:
