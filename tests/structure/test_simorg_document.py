@@ -65,6 +65,7 @@ def test_document_names_every_setting() -> None:
 def test_document_has_every_recipe() -> None:
     """What `sfsync chaos` plays can be done by hand, in the same order."""
     assert sfsync.cli.chaos.main is not None
+    assert f"plays {len(RECIPES)} faults" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^### (\S+)$", section("Recipes"), re.MULTILINE) == list(RECIPES)
 
 

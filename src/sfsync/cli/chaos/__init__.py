@@ -13,6 +13,7 @@ import asyncio
 import math
 import os
 import signal
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,8 @@ what is tried:
   the configuration that `sfsync run` would take here (--config, else SFSYNC_CONFIG, else ./sfsync.toml, else what ships
   with sfsync), mapping included, against a simulated org and databases made for this. Your org and your database are
   not touched. Fields that your mapping names and the simulated org lacks are added to it, and that is said.
-  Waits are shortened for the play, where yours are longer: {", ".join(f"{key} {value:g}" for key, value in QUICK.items())}
+  Waits are shortened for the play, where yours are longer:
+{textwrap.fill(", ".join(f"{key} {value:g}" for key, value in QUICK.items()), 110, initial_indent="    ", subsequent_indent="    ")}
 
 examples:
   sfsync chaos
