@@ -73,9 +73,12 @@ def expected() -> Mapping[str, int]:
 
 
 def not_tested(counts: Counter[str], histories: int) -> list[str]:
-    """Name what *histories* should have met and did not, or less often than they must."""
+    """Name what *histories* should have met and did not, or less often than they must.
+
+    What a thousand meet once, fewer need not meet.
+    """
     return [
         f"{name} ({counts[name]} of {least})"
         for name, per_thousand in expected().items()
-        if counts[name] < (least := max(1, per_thousand * histories // 1_000))
+        if counts[name] < (least := per_thousand * histories // 1_000)
     ]

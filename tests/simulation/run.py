@@ -7,19 +7,17 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from . import branches
 from .coverage import not_tested
-from .history import Told, play
+from .history import MODES, Told, play
 from .met import Met
 from .store import Store, serving_store
 
 _perf_counter = time.perf_counter
-# Of fewer nobody can ask that they meet everything.
-MINIMUM_FROM = 900
 
 
 @dataclass(slots=True)
@@ -32,6 +30,15 @@ class Tally:
     virtual_s: float = 0.0
     wall_s: float = 0.0
     unrepeated: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of_lines(cls, lines: Iterable[Mapping[str, Any]]) -> Self:
+        """Return the sum of what several runs printed, as far as it tells what was met."""
+        tally = cls()
+        for line in lines:
+            tally.histories.update(line["by_mode"])
+            tally.met.counts.update(line["coverage"])
+        return tally
 
     def add(self, told: Told) -> None:
         """Count one history."""
@@ -52,8 +59,8 @@ class Tally:
 
     @property
     def not_tested(self) -> list[str]:
-        """Name what a run of this size should have met and did not."""
-        if self.histories.total() < MINIMUM_FROM:
+        """Name what a run of this size should have met and did not; a run of one mode cannot meet everything."""
+        if len(self.histories) < len(MODES):
             return []
         return not_tested(self.met.counts, self.histories.total())
 
