@@ -71,28 +71,33 @@ def _play(ground: Ground, run: Run, scene: Scene) -> None:
     ground.make_ready(fresh=scene.fresh)
     with ground.stage() as stage:
         act = Play(ground, stage)
-        scene.before(act)
-        killed = stage.daemon({**QUICK, **scene.settings, VARIABLE: f"{run.point}:{run.n}"})
-        if scene.meanwhile is not None:
-            scene.meanwhile(act, killed)
-        must_die_at(run, killed)
-        ground.org.heal()
-        scene.after(act)
+        try:
+            _kill(act, run, scene)
+        except Exception as error:
+            raise NotReachedError(str(error)) from error
         stage.daemon({**QUICK, **scene.then})
         ground.settle(stage)
     wrong = [*ground.mistold(), *ground.refused(act.requests)]
     assert not wrong, "\n".join(wrong)
 
 
+def _kill(act: Play, run: Run, scene: Scene) -> None:
+    """Play the scene until the daemon is killed, and what happens before the next one starts."""
+    scene.before(act)
+    killed = act.stage.daemon({**QUICK, **scene.settings, VARIABLE: f"{run.point}:{run.n}"})
+    if scene.meanwhile is not None:
+        scene.meanwhile(act, killed)
+    must_die_at(run, killed)
+    act.ground.org.heal()
+    scene.after(act)
+
+
 def must_die_at(run: Run, daemon: Daemon) -> None:
     """Wait for the end of *daemon*, which must be SIGKILL, at the point that its last line names."""
-    try:
-        code = daemon.ended(REACHED_S)
-    except AssertionError as error:
-        raise NotReachedError(str(error)) from error
+    code = daemon.ended(REACHED_S)
     reached = daemon.log.all("failpoint.reached")
     if code != -signal.SIGKILL or [(one["name"], one["n"]) for one in reached] != [(run.point, run.n)]:
-        raise NotReachedError(f"exit {code}, reached {reached}:\n{daemon.log.tail()}")
+        raise AssertionError(f"exit {code}, reached {reached}:\n{daemon.log.tail()}")
     assert daemon.log.entries[-1] == reached[0]
 
 
