@@ -3,6 +3,7 @@
 Source: REST API Developer Guide, "sObject Describe", "Describe Global"; SOAP API's DescribeSObjectResult.
 """
 
+from functools import lru_cache
 from typing import Any
 
 from sfsync.simorg.ids import KEY_PREFIXES
@@ -79,7 +80,7 @@ def describe_entity(schema: Schema, entity: EntityDef, version: str) -> dict[str
         "actionOverrides": [],
         "childRelationships": _children(schema, entity),
         "compactLayoutable": True,
-        "fields": [_field(entity, field) for field in entity if not field.hidden],
+        "fields": [_field(entity.name, entity.is_person, field) for field in entity if not field.hidden],
         "namedLayoutInfos": [],
         "networkScopeFieldName": None,
         "recordTypeInfos": [],
@@ -112,7 +113,9 @@ def _children(schema: Schema, entity: EntityDef) -> list[dict[str, Any]]:
     ]
 
 
-def _field(entity: EntityDef, field: FieldDef) -> dict[str, Any]:
+# A mapping with its fields is described at every start of every daemon; what is returned is only ever written out.
+@lru_cache(maxsize=4_096)
+def _field(entity_name: str, is_person: bool, field: FieldDef) -> dict[str, Any]:  # noqa: FBT001 - a key of the cache
     is_text = field.type in STRING_TYPES
     is_filterable = not field.is_address and field.length <= _INLINE_LENGTH_MAX
     return {
@@ -141,7 +144,7 @@ def _field(entity: EntityDef, field: FieldDef) -> dict[str, Any]:
         "displayLocationInDecimal": False,
         "encrypted": field.type == "encryptedstring",
         "externalId": field.external_id,
-        "extraTypeInfo": _extra_type(entity, field),
+        "extraTypeInfo": _extra_type(entity_name, is_person, field),
         "filterable": is_filterable,
         "filteredLookupInfo": None,
         "formulaTreatNullNumberAsZero": False,
@@ -180,11 +183,11 @@ def _field(entity: EntityDef, field: FieldDef) -> dict[str, Any]:
     }
 
 
-def _extra_type(entity: EntityDef, field: FieldDef) -> str | None:
+def _extra_type(entity_name: str, is_person: bool, field: FieldDef) -> str | None:  # noqa: FBT001 - as above
     if field.compound == "Name" or field.name == "Name":
-        if entity.name == "Account":
+        if entity_name == "Account":
             return "switchablepersonname"
-        return "personname" if entity.is_person else None
+        return "personname" if is_person else None
     if field.type == "textarea":
         return "plaintextarea"
     return "imageurl" if field.name == "PhotoUrl" else None
