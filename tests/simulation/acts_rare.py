@@ -1,5 +1,5 @@
-"""Acts that bring together what meets too rarely by itself: rows that cannot be stored, and companies merged under
-somebody whose row may not be touched.
+"""Acts that bring together what meets too rarely by itself: rows that cannot be stored, companies merged under
+somebody whose row may not be touched, events that tell of several records.
 """
 
 from __future__ import annotations
@@ -56,3 +56,18 @@ async def company_of_declined_merged(s: Stage) -> None:
         await decline_person(s, person)
         with s.org.world.transaction() as tx:
             tx.merge(accounts[1], [accounts[0]])
+
+
+async def changed_together(s: Stage) -> None:
+    """Several records are changed alike, or deleted, in one transaction, of which one event tells."""
+    share, s.org.settings.merge_share = s.org.settings.merge_share, 1.0
+    try:
+        with s.org.world.transaction() as tx:
+            phone, is_end = f"+81-98-{s.rng.randint(1000, 9999)}", s.rng.random() < 0.4
+            for record_id in s.live("Lead", 3):
+                if is_end:
+                    tx.delete(record_id)
+                else:
+                    tx.update(record_id, {"Phone": phone})
+    finally:
+        s.org.settings.merge_share = share

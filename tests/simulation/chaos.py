@@ -56,7 +56,7 @@ from .acts_org import (
     silent,
 )
 from .acts_races import raced
-from .acts_rare import company_of_declined_merged, refused
+from .acts_rare import changed_together, company_of_declined_merged, refused
 from .acts_store import asked, decided, declined, erased, imported
 from .stage import Act, Stage
 
@@ -75,6 +75,7 @@ EVERYWHERE: Mapping[str, Act] = {
     "conversion in parts": conversion_in_parts,
     "race": raced,
     "rows refused": refused,
+    "changed together": changed_together,
     "company of declined merged": company_of_declined_merged,
     "hard delete": hard_delete,
     "field added": field_added,

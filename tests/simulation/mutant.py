@@ -18,7 +18,7 @@ Edits = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A bad design: `edits` of one file below src/sfsync.
+    """A bad design: `edits` of one file below src/sfsync, and `also` of others where the design is guarded twice.
 
     It must show in histories of any of `modes` (all: the seed chooses) in which the acts of `swarm` come often.
     """
@@ -29,9 +29,19 @@ class Mutant:
     edits: Edits
     modes: tuple[str, ...] = ("all",)
     swarm: tuple[str, ...] = ()
+    also: tuple[tuple[str, Edits], ...] = ()
+
+    @property
+    def files(self) -> list[tuple[str, Edits]]:
+        """The edits of each file."""
+        return [(self.file, self.edits), *self.also]
 
     @property
     def unfit(self) -> list[str]:
         """Return the quotations that the source no longer contains."""
-        text = (SOURCE / self.file).read_text("utf-8")
-        return [old for old, _ in self.edits if old not in text]
+        return [
+            old
+            for file, edits in self.files
+            for old, _ in edits
+            if old not in (SOURCE / file).read_text("utf-8")
+        ]

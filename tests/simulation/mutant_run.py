@@ -4,8 +4,8 @@ Why a fork: starting Python, and importing what no mutant touches, takes longer 
 process imports that once and no module of sfsync, and each fork begins where it stands. What must be imported, and a
 database with the shipped mapping's columns in it, come from a first fork, which plays the good design.
 
-Reads orders and answers, one JSON line each: `{"file", "edits", "plays": [[seed, mode], ...], "swarm"}`. An answer tells
-of one history, as soon as it is played; after the first that was violated, or the last one, comes `{"done": true}`.
+Reads orders and answers, one JSON line each: `{"files": [[file, edits], ...], "plays": [[seed, mode], ...], "swarm"}`.
+An answer tells of one history, as soon as it is played; after the first that was violated, or the last one, comes `{"done": true}`.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ def _try_good(dsn: str, tell: Callable[[Any], None]) -> None:
 
 def _play(order: Mapping[str, Any], dsn: str, tell: Callable[[Any], None]) -> None:
     """Play the histories that are ordered, until one is violated."""
-    if order["edits"]:
-        put_in_place(order["file"], order["edits"])
+    for file, edits in order["files"]:
+        put_in_place(file, edits)
     from .history import play  # noqa: PLC0415 - only now: the edit must be in place
 
     store = _store(dsn)

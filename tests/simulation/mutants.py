@@ -106,8 +106,7 @@ class Player:
     def _play(self, mutant: Mutant, plays: Sequence[Play]) -> list[tuple[int, str, str | None]]:
         """Play until the first history that is violated; return each with its violation, if it has one."""
         order = {
-            "file": mutant.file,
-            "edits": list(mutant.edits),
+            "files": [(file, list(edits)) for file, edits in mutant.files if edits],
             "plays": list(plays),
             "swarm": list(mutant.swarm),
         }

@@ -76,7 +76,7 @@ PUSH = (
             )
         ],
         modes=("stream",),
-        swarm=("burst",),
+        swarm=("changed together",),
     ),
     Mutant(
         "events",
@@ -158,7 +158,7 @@ PUSH = (
             )
         ],
         modes=("stream",),
-        swarm=("cascade",),
+        swarm=("changed together",),
     ),
     Mutant(
         "deletes",

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
+_UNGUARDED = (
+    "store/projection.py",
+    [
+        ("\"(t.sync = 'synced' OR t.merged_into IS NOT NULL) AND \"", '""'),
+        ("\"t.sync = 'synced' AND \"", '""'),
+    ],
+)
+"""The statements of the projection look at the decision themselves."""
+
 STORE = (
     Mutant(
         "identity",
@@ -52,11 +61,12 @@ STORE = (
         "core/consent.py",
         [
             (
-                "    if len(found) == 1:\n        return found.pop(), False",
-                "    if len(found) == 1:\n        return Decision.SYNCED, False",
+                "        return found.pop(), False",
+                "        return Decision.PENDING if found == {Decision.PENDING} else Decision.SYNCED, False",
             )
         ],
-        swarm=("decline", "decide"),
+        swarm=("decline",),
+        also=(_UNGUARDED,),
     ),
     Mutant(
         "consent",
@@ -169,14 +179,15 @@ STORE = (
     Mutant(
         "consent",
         "rows of undecided people are written",
-        "store/projection.py",
+        "core/consent.py",
         [
             (
-                """_GUARD = {"person": "t.sync = 'synced' AND ", "company": ""}""",
-                '_GUARD = {"person": "", "company": ""}',
+                "    if len(found) == 1:",
+                "    if found == {Decision.PENDING}:\n        return Decision.SYNCED, False\n    if len(found) == 1:",
             )
         ],
         swarm=("import", "decide"),
+        also=(_UNGUARDED,),
     ),
     Mutant(
         "addresses",
