@@ -66,8 +66,8 @@ docs: $(STAMP) ## Write the documents that are made from the code (docs/logs.md,
 histories: $(STAMP) ## Play N=1000 random histories from SEED=1 in virtual time; one JSON line
 	@$(BIN)/python -m tests.simulation --histories $(N) --first-seed $(SEED) --workers $(WORKERS)
 
-mutants: $(STAMP) ## Plant every known bad design and say which seed killed it, of TRIES=300 at most; last one JSON line
-	@$(BIN)/python -m tests.simulation.mutants --histories $(TRIES) --first-seed $(SEED) --workers $(WORKERS)
+mutants: $(STAMP) ## Plant every known bad design and say which seed killed it, of TRIES=300 at most; RECORD=1 keeps the seeds; last one JSON line
+	@$(BIN)/python -m tests.simulation.mutants --histories $(TRIES) --first-seed $(SEED) --workers $(WORKERS) $(if $(RECORD),--record)
 
 soak: $(STAMP) ## Real processes: KILLS=100 with faults around them, or MINUTES=120 at RATE=500 changes a second; one JSON line
 	@$(BIN)/python -m tests.process $(if $(MINUTES),--minutes $(MINUTES) --rate $(RATE),--kills $(KILLS)) --seed $(SEED)
