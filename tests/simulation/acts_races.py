@@ -16,6 +16,7 @@ from sfsync.simorg.errors import ApiError
 from .stage import Stage
 
 _PAUSES_S = (0.0, 0.3, 1.0, 3.0, 12.0)
+_PATIENCE = 160
 _FIELDS = ("Phone", "Title", "Email")
 
 
@@ -59,6 +60,24 @@ async def _asked(s: Stage, record_id: str) -> None:
     s.wants({record_id})
 
 
+async def _read_amid(s: Stage, record_id: str) -> None:
+    """It is changed while the org is about to answer a read of it, and right before and after."""
+    if s.rng.random() < 0.5:
+        await _held_up(s, record_id)
+    reading = s.org.faults.add("delay", match=record_id, s=s.rng.choice([0.3, 1.5, 4.0]))
+    if s.rng.random() < 0.5:
+        s.org.faults.add("stale_read", match=record_id, s=s.rng.choice([1.0, 2.0, 3.0]))
+    await _changed(s, record_id)
+    await _asked(s, record_id)
+    for _ in range(_PATIENCE):
+        if reading.taken:
+            break
+        await asyncio.sleep(0.5)
+    for _ in range(s.rng.randint(1, 4)):
+        await s.rng.choice([_changed, _changed, _stamped_before, _told_without_body])(s, record_id)
+        await asyncio.sleep(s.rng.choice([0.0, 0.4, 1.0, 2.0]))
+
+
 async def _swept(s: Stage, _record_id: str) -> None:
     s.host.signal(signal.SIGUSR1)
 
@@ -85,9 +104,10 @@ async def _gone_and_back(s: Stage, record_id: str) -> None:
 _STEPS = (
     _changed,
     _changed,
-    _changed,
     _stamped_before,
-    _asked,
+    _read_amid,
+    _read_amid,
+    _read_amid,
     _asked,
     _swept,
     _held_up,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO
+from typing import Any
 
 from tests.postgres import PgFleet, available_servers
 
@@ -43,12 +44,13 @@ Play = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """The seed that told a mutant from the good design, in which mode, after how many histories, and by what."""
+    """The seed that told a mutant from the good design, in which mode, after how many histories, by what, at what cost."""
 
     seed: int
     mode: str
     after: int
     violation: str = ""
+    exchanges: int = 0
 
 
 def recorded() -> dict[str, list[Kill]]:
@@ -58,21 +60,26 @@ def recorded() -> dict[str, list[Kill]]:
 
 
 def record(kills: Mapping[str, Sequence[Kill]]) -> None:
-    """Keep killing seeds: a line for each mutant, sorted."""
+    """Keep killing seeds: a line for each mutant, sorted; of each those first that take least time."""
     known = {mutant.claim for mutant in MUTANTS}
     lines = [
-        f"{json.dumps(claim)}: {json.dumps([[kill.seed, kill.mode, kill.after] for kill in found])}"
+        f"{json.dumps(claim)}: {json.dumps([[k.seed, k.mode, k.after] for k in sorted(found, key=_cost)])}"
         for claim, found in sorted(kills.items())
         if claim in known and found
     ]
     RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
 
 
+def _cost(kill: Kill) -> int:
+    return kill.exchanges
+
+
 class Player:
     """A process that plays histories against mutants, one after the other."""
 
-    def __init__(self, lines_in: IO[str], lines_out: IO[str]) -> None:
-        self._in, self._out = lines_in, lines_out
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin and process.stdout
+        self._process, self._in, self._out = process, process.stdin, process.stdout
         self._passed: dict[tuple[int, str, tuple[str, ...]], bool] = {}
 
     def kills(self, mutant: Mutant, plays: Sequence[Play], kills_max: int) -> list[Kill]:
@@ -87,24 +94,28 @@ class Player:
 
     def first_kill(self, mutant: Mutant, plays: Sequence[Play], played: int = 0) -> Kill | None:
         """Play, from the one after *played* on, until a history is violated under *mutant*."""
-        for number, (seed, mode, violation) in enumerate(self._play(mutant, plays[played:]), played + 1):
-            if violation is not None:
-                return Kill(seed, mode, number, violation)
+        for number, told in enumerate(self._play(mutant, plays[played:]), played + 1):
+            if told["violation"] is not None:
+                return Kill(told["seed"], told["mode"], number, told["violation"], told["exchanges"])
         return None
+
+    def end(self) -> None:
+        """End it, whatever it plays."""
+        self._process.terminate()
 
     def _passes(self, mutant: Mutant, kill: Kill) -> bool:
         """Tell whether the good design passes the history."""
         history = (kill.seed, kill.mode, mutant.swarm)
         if history not in self._passed:
             good = Mutant("", "the good design", "", (), swarm=mutant.swarm)
-            [(_, _, violation)] = self._play(good, [(kill.seed, kill.mode)])
-            self._passed[history] = violation is None
-            if violation is not None:
-                sys.stderr.write(f"the good design fails {history}: {violation}\n")
+            [told] = self._play(good, [(kill.seed, kill.mode)])
+            self._passed[history] = told["violation"] is None
+            if told["violation"] is not None:
+                sys.stderr.write(f"the good design fails {history}: {told['violation']}\n")
         return self._passed[history]
 
-    def _play(self, mutant: Mutant, plays: Sequence[Play]) -> list[tuple[int, str, str | None]]:
-        """Play until the first history that is violated; return each with its violation, if it has one."""
+    def _play(self, mutant: Mutant, plays: Sequence[Play]) -> list[dict[str, Any]]:
+        """Play until the first history that is violated; return what is told of each."""
         order = {
             "files": [(file, list(edits)) for file, edits in mutant.files if edits],
             "plays": list(plays),
@@ -112,9 +123,11 @@ class Player:
         }
         self._in.write(json.dumps(order) + "\n")
         self._in.flush()
-        played: list[tuple[int, str, str | None]] = []
-        while not (told := json.loads(self._out.readline())).get("done"):
-            played.append((told["seed"], told["mode"], told["violation"]))
+        played: list[dict[str, Any]] = []
+        while not (told := json.loads(self._out.readline() or '{"done": true, "error": "it ended"}')).get(
+            "done"
+        ):
+            played.append(told)
         if "error" not in told:
             return played
         if not played and len(plays) == 1:
@@ -122,7 +135,8 @@ class Player:
         # One that does not end tells nothing: the next.
         (seed, mode), left = plays[len(played)], plays[len(played) + 1 :]
         sys.stderr.write(f"{mutant.claim}: seed {seed} ({mode}): {told['error']}\n")
-        return [*played, (seed, mode, None), *(self._play(mutant, left) if left else [])]
+        unknown = {"seed": seed, "mode": mode, "violation": None}
+        return [*played, unknown, *(self._play(mutant, left) if left else [])]
 
 
 @contextmanager
@@ -136,11 +150,11 @@ def playing(dsn: str) -> Iterator[Player]:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdin and process.stdout
+        player = Player(process)
         try:
-            yield Player(process.stdin, process.stdout)
+            yield player
         except BaseException:
-            process.terminate()
+            player.end()
             raise
 
 
@@ -163,10 +177,18 @@ class _Hunt:
         self._began = time.monotonic()
         self.kept = recorded()
         self.found: dict[str, list[Kill]] = {}
+        self._players: list[Player] = []
+
+    def end(self) -> None:
+        """Let nobody take another mutant, and end those who play."""
+        self._todo = SimpleQueue()
+        for player in self._players:
+            player.end()
 
     def run(self, dsn: str) -> None:
         """Take one mutant after the other."""
         with playing(dsn) as player:
+            self._players.append(player)
             while True:
                 try:
                     mutant = self._todo.get_nowait()
@@ -202,6 +224,8 @@ class _Hunt:
 
 def main() -> int:
     """Try every mutant; print one line for each, and last one JSON line."""
+    # Ended by a signal, it must still stop its server and those who play.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = _parser().parse_args()
     kept = recorded() if options.missing else {}
     chosen = [
@@ -212,8 +236,12 @@ def main() -> int:
     hunt = _Hunt(chosen, options)
     with PgFleet() as fleet, ThreadPoolExecutor(options.workers) as pool:
         dsn = fleet.server(available_servers()[0]).dsn
-        for hunting in [pool.submit(hunt.run, dsn) for _ in range(options.workers)]:
-            hunting.result()
+        try:
+            for hunting in [pool.submit(hunt.run, dsn) for _ in range(options.workers)]:
+                hunting.result()
+        except BaseException:
+            hunt.end()
+            raise
     survivors = sorted(claim for claim, kills in hunt.found.items() if not kills)
     told = {"mutants": len(chosen), "killed": len(chosen) - len(survivors), "survivors": survivors}
     sys.stdout.write(json.dumps(told) + "\n")
@@ -224,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("--histories", type=int, default=300, help="for each mutant, at most (default 300)")
     parser.add_argument("--first-seed", type=int, default=1, help="the first seed (default 1)")
-    parser.add_argument("--workers", type=int, default=1, help="processes at a time (default 1)")
+    parser.add_argument("--workers", type=int, default=2, help="processes at a time (default 2)")
     parser.add_argument("--only", default="", help="only those whose topic or claim contains this")
     parser.add_argument("--record", action="store_true", help="keep the seeds that are found")
     parser.add_argument("--kills", type=int, default=3, help="how many to keep of each, at most (default 3)")
