@@ -218,6 +218,18 @@ async def test_poison_record_is_parked_and_stops_nobody_else(store: Store) -> No
     assert "Bob" not in letters[0]["reason"] and "no_bob" in letters[0]["reason"]
 
 
+async def test_new_mapping_empties_a_column_of_rows_that_were_merged_away_without_it(store: Store) -> None:
+    """What a row kept while nobody fed the column is nobody's value any more."""
+    await store.apply(image(ACCOUNT, 0, Name="A"), image(ACCOUNT2, 0, Name="B"))
+    await store.apply(read(ACCOUNT2, 10, begun=100, deleted=True, master=ACCOUNT, Name="B"))
+    await store.connection.execute(
+        "SET sfsync.writer = on; UPDATE crm.company SET name = 'B' WHERE merged_into IS NOT NULL"
+    )
+    assert await store.applier.reproject("") is not None
+    rows = await store.connection.fetch("SELECT name FROM crm.company ORDER BY id")
+    assert [row["name"] for row in rows] == ["A", None]
+
+
 async def test_new_mapping_projects_what_the_mirror_has_long_known(store: Store) -> None:
     """A column added for a field that was read all along must not stay empty until the record changes."""
     await store.apply(image(ACCOUNT, 0, Name="A"), image(CONTACT, 0, LastName="山田", AccountId=ACCOUNT))

@@ -272,14 +272,19 @@ def _patch(column: Column, entities: Sequence[Entity]) -> tuple[str, str]:
 
 
 def _merged(table: str, columns: Sequence[Column], structural: Sequence[str]) -> str:
-    """Compose the statement that empties merged-away rows: they keep their id and the application's columns."""
+    """Compose the statement that empties merged-away rows: they keep their id and the application's columns.
+
+    One that was emptied before may have got a column that nobody fed then.
+    """
     emptied = ["salesforce_id", "deleted_at", *structural, *(quote(column.name) for column in columns)]
     return f"""
 WITH written AS (
     UPDATE crm.{table} AS t SET merged_into = m.subject_id, synced_at = now(),
         {", ".join(f"{name} = NULL" for name in emptied)}
     FROM unnest($3::bigint[], $4::bigint[]) AS m (id, subject_id)
-    WHERE t.id = m.id AND {_GUARD[table]}t.merged_into IS DISTINCT FROM m.subject_id
+    WHERE t.id = m.id
+        AND {_GUARD[table]}(t.merged_into IS DISTINCT FROM m.subject_id
+            OR num_nonnulls({", ".join(f"t.{name}" for name in emptied)}) > 0)
     RETURNING t.id
 ), fed AS (
     INSERT INTO sfsync.change (org, subject, subject_id, action, origin, source)
