@@ -48,7 +48,8 @@ _ALWAYS: Mapping[str, str] = {
             AND (own.id IS NOT NULL OR NOT EXISTS (SELECT FROM sfsync.record WHERE hold_until IS NOT NULL))
     """,
     "two live people for one record": """
-        SELECT salesforce_id FROM crm.person WHERE deleted_at IS NULL AND merged_into IS NULL AND salesforce_id IS NOT NULL
+        SELECT salesforce_id FROM crm.person
+        WHERE deleted_at IS NULL AND merged_into IS NULL AND salesforce_id IS NOT NULL AND sync = 'synced'
         GROUP BY salesforce_id HAVING count(*) > 1
         UNION ALL
         SELECT salesforce_id FROM crm.company WHERE deleted_at IS NULL AND merged_into IS NULL AND salesforce_id IS NOT NULL
