@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import signal
 import socket
 import ssl
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 from aiohttp import web
 
@@ -27,7 +29,7 @@ from sfsync.simorg.tls import ensure_jwt_keys, ensure_tls, is_public_key, server
 SHUTDOWN_S = 0.5
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Serve one org until SIGTERM or SIGINT."""
     options = _arguments().parse_args()
     problem = _problem(options)
@@ -36,8 +38,11 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         if options.state_dir is None:
             options.state_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simorg-")))
-        asyncio.run(_serve(options))
-    return 0
+        _org = asyncio.run(_serve(options))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A long history would be taken apart object by object, for minutes, and for nobody.
+    os._exit(0)
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -79,7 +84,8 @@ def _problem(options: argparse.Namespace) -> str | None:
     return None
 
 
-async def _serve(options: argparse.Namespace) -> None:
+async def _serve(options: argparse.Namespace) -> Org:
+    """Serve until a signal; return the org, which whoever gets it may keep until the process ends."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -107,6 +113,7 @@ async def _serve(options: argparse.Namespace) -> None:
         await stopped.wait()
     finally:
         await runner.cleanup()
+    return org
 
 
 def _populate(org: Org, options: argparse.Namespace) -> None:
@@ -158,4 +165,4 @@ async def _listen(runner: web.AppRunner, port: int, context: ssl.SSLContext | No
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
