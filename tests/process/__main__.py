@@ -46,7 +46,9 @@ def main() -> int:
         except Exception as error:  # noqa: BLE001  # whatever ended it, the line of what was done must come
             traceback.print_exc(file=sys.stderr)
             tally.failure = f"{type(error).__name__}: {error}".splitlines()[0]
-    sys.stdout.write(json.dumps(tally.told()) + "\n")
+        # Before all is taken down, which may fail, too.
+        sys.stdout.write(json.dumps(tally.told()) + "\n")
+        sys.stdout.flush()
     return 0 if tally.verdict.is_clean and tally.failure is None else 1
 
 
