@@ -5,6 +5,14 @@ and modes in which it must show; `killing_seeds.json` keeps up to three seeds of
 for them. A history counts only when the good design passes it. Of the ordering rule, what no history here tells within
 the tries is looked for in the model of one record (`mutants_order`).
 
+Left out are designs that no history can tell from the good one:
+- A read that calls itself as fresh as its answer: REST is behind by less than the settle time, by its definition.
+- An epoch that is looked at and not held: who slips through finds the row moved, or the position.
+- An event that is delivered twice and applied twice: applying is idempotent.
+- A merger that looks like a deletion until the settle time is over, and a transaction that becomes visible in halves:
+  both are over when anybody looks here; a second reader in `tests/process` sees them.
+- Names of drift and readiness, which change nothing in the store.
+
 `python -m tests.simulation.mutants` finds seeds afresh; with `--record` it keeps what it found. Survivors make it fail.
 """
 

@@ -193,18 +193,6 @@ PULL = (
     ),
     Mutant(
         "ordering",
-        "a read is as fresh as its answer",
-        "salesforce/rest.py",
-        [
-            (
-                """            await self._read(self._query_path(text, include_deleted=include_deleted), "query"), read_from_ms""",
-                """            answer := await self._read(self._query_path(text, include_deleted=include_deleted), "query"),\n            answer.date_ms or read_from_ms,""",
-            )
-        ],
-        swarm=("race", "rest delayed", "stale read"),
-    ),
-    Mutant(
-        "ordering",
         "a read that proves nothing is the last",
         "core/order.py",
         [
