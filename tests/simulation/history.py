@@ -35,7 +35,7 @@ from .chaos import ALL, acts_for
 from .frozen import frozen
 from .host import Host
 from .judge import Judge
-from .loop import StuckError, VirtualLoop
+from .loop import PROCESS, StuckError, VirtualLoop
 from .mappings import write_mappings
 from .met import Met, observed
 from .network import Network
@@ -104,6 +104,7 @@ def begun(told: Told, store: Store) -> Iterator[Ground]:
     network = Network(loop, random.Random(rng.getrandbits(64)), note)
     postgres = PostgresServer(loop, store.sessions, note)
     loop.network, loop.postgres = network, postgres
+    loop.set_exception_handler(_complaining(told))
     with frozen(loop, rng.getrandbits(64)), observed(told.met, note, told.violations), versioned():
         try:
             yield Ground(loop, rng, network, postgres, store.dsn, note)
@@ -114,9 +115,19 @@ def begun(told: Told, store: Store) -> Iterator[Ground]:
             _bury(loop, postgres)
     told.met.update("network", network.met)
     told.met.update("postgres", postgres.met)
-    for complaint in loop.complaints:
-        told.met.note("complaint", complaint.partition(":")[0])
-        told.trace.append(f"complaint {complaint}")
+
+
+def _complaining(told: Told) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """Return what hears the loop complain. A process that was killed leaves much behind; one that lives must not."""
+
+    def complain(_loop: asyncio.AbstractEventLoop, complaint: dict[str, Any]) -> None:
+        process, error = PROCESS.get(), complaint.get("exception")
+        text = f"{complaint.get('message')} {type(error).__name__}"
+        told.met.note("complaint", text)
+        if process is not None and not process.is_dead:
+            told.violations.append(f"the loop complained in {process.name}: {text}")
+
+    return complain
 
 
 def _bury(loop: VirtualLoop, postgres: PostgresServer) -> None:
