@@ -111,8 +111,13 @@ class Announced:
         found = [
             f"the position has passed an event that is nowhere: {row['id']} {self._latest[row['id']]}"
             for row in rows
-            if (row["is_known"] or (place["keeps_all"] and self._org.world.get(row["id"]) is not None))
-            and (row["version"] or "") < self._latest[row["id"]]
+            if self._must_show(row, place) and (row["version"] or "") < self._latest[row["id"]]
         ]
         self._latest = {}
         return found[:2]
+
+    def _must_show(self, row: asyncpg.Record, place: asyncpg.Record) -> bool:
+        """Tell whether the store must know a version of a record: nobody can read one that was purged meanwhile."""
+        if row["version"] is None and self._org.world.get(row["id"]) is None:
+            return False
+        return bool(row["is_known"] or place["keeps_all"])
