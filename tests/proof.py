@@ -27,6 +27,8 @@ BEGIN, END = "<!-- last run: begin -->", "<!-- last run: end -->"
 SIMULATION = ("-m", "tests.simulation", "--workers", "2")
 FIRST_SEED = 100_000
 
+NOT_SUMMED = {"seed", "next", "restart_ready_s"}
+
 Command = Callable[[int, int], tuple[str, ...]]
 
 
@@ -160,7 +162,8 @@ def _run(arguments: tuple[str, ...], environ: Mapping[str, str]) -> tuple[int, l
 
 def summed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Add two lines up: counts are added, lists joined, members of members added; the rest is the newer one's."""
-    return {**old, **new, **{key: _sum(old[key], new[key]) for key in old.keys() & new.keys()}}
+    both = (old.keys() & new.keys()) - NOT_SUMMED
+    return {**old, **new, **{key: _sum(old[key], new[key]) for key in both}}
 
 
 def _sum(old: Any, new: Any) -> Any:

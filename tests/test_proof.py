@@ -55,6 +55,7 @@ def test_figures_of_a_bench_are_gathered(tmp_path: Path) -> None:
 
 def test_sum_of_lines() -> None:
     """Counts are added at every depth; words are those of the last."""
-    old = {"n": 1, "by": {"a": 1}, "seeds": [1], "mode": "x", "ok": True}
-    new = {"n": 2, "by": {"a": 2, "b": 3}, "seeds": [2], "mode": "y", "ok": False}
-    assert summed(old, new) == {"n": 3, "by": {"a": 3, "b": 3}, "seeds": [1, 2], "mode": "y", "ok": False}
+    old = {"seed": 4, "n": 1, "by": {"a": 1}, "seeds": [1], "mode": "x", "ok": True}
+    new = {"seed": 5, "n": 2, "by": {"a": 2, "b": 3}, "seeds": [2], "mode": "y", "ok": False}
+    sum_of_both = {"n": 3, "by": {"a": 3, "b": 3}, "seeds": [1, 2], "mode": "y", "ok": False}
+    assert summed(old, new) == {"seed": 5, **sum_of_both}
