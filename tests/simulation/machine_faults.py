@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition
 
 from . import chaos
 from .acts_links import SOME, expired
@@ -64,6 +63,12 @@ SETTINGS = st.fixed_dictionaries(
     },
 )
 _MATCHES = st.sampled_from(SOME)
+_SPOILT = {
+    "gap": "gap",
+    "duplicate_event": "duplicate",
+    "overflow": "overflow",
+    "wildcard": "wildcard",
+}
 _TIMES = st.sampled_from([1, 3, 10])
 _FATES = st.sampled_from(["lost", "unanswered"])
 _SOONS_S = st.sampled_from([1.0, 20.0, 200.0])
@@ -83,16 +88,11 @@ _WEATHERS = st.fixed_dictionaries(
 class EventRules(Machine):
     """What becomes of events on their way."""
 
-    @step("stream", "both", kind=st.sampled_from(["gap", "duplicate_event"]), match=_MATCHES, times=_TIMES)
+    @step("stream", "both", kind=st.sampled_from(sorted(_SPOILT)), match=_MATCHES, times=_TIMES)
     async def spoil(self, kind: str, match: str, times: int) -> None:
-        """Events become gaps, or come twice."""
-        stage = self.happened("gap" if kind == "gap" else "duplicate")
-        stage.org.faults.add(kind, times=times, match=match)
-
-    @step("stream", "both", kind=st.sampled_from(["overflow", "wildcard"]), match=_MATCHES)
-    async def blur(self, kind: str, match: str) -> None:
-        """An event tells only that something happened to an entity."""
-        self.happened(kind).org.faults.add(kind, times=1, match=match)
+        """Events become gaps, or tell only that something happened to an entity, or come twice."""
+        stage = self.happened(_SPOILT[kind])
+        stage.org.faults.add(kind, times=times if kind in ("gap", "duplicate_event") else 1, match=match)
 
     @step("stream", form=st.sampled_from(chaos.PARKED_BUT_MARKED), match=_MATCHES, times=_TIMES)
     async def malform(self, form: str, match: str, times: int) -> None:
@@ -111,24 +111,12 @@ class EventRules(Machine):
         """Events are lost."""
         self.happened("lost").org.faults.add("lose_event", times=times, match=match)
 
-    @step("stream", "both")
-    async def withhold(self) -> None:
-        """The stream stands, and nothing comes through it until it is released."""
-        self.happened("withheld").org.faults.add("withhold", times=None)
-
-    @precondition(lambda self: self.world is not None and "withheld" in self.world.stage.acts)
-    @step()
-    async def release(self) -> None:
-        """The stream goes on."""
-        faults = self.here.stage.org.faults
-        for fault in faults.listing():
-            if fault["kind"] == "withhold":
-                faults.clear(fault["number"])
-
-    @step("stream", "both")
-    async def expire(self) -> None:
-        """The stream's past is gone when it is asked for next, which is soon."""
-        await expired(self.happened("expired"))
+    @step("stream", "both", lasts_s=st.sampled_from([30.0, 600.0]))
+    async def withhold(self, lasts_s: float) -> None:
+        """The stream stands, and nothing comes through it for a while."""
+        faults = self.happened("withheld").org.faults
+        fault = faults.add("withhold", times=None)
+        asyncio.get_running_loop().call_later(lasts_s, faults.clear, fault.number)
 
 
 class PostgresRules(Machine):
@@ -165,17 +153,14 @@ class PostgresRules(Machine):
 class DaemonRules(Machine):
     """What happens to the processes and to their machines."""
 
-    @step()
-    async def kill(self) -> None:
-        """The daemon is killed; its supervisor starts it again."""
-        self.happened("kill").host.kill()
-
-    @step(steps=st.integers(1, 3_000))
-    async def kill_within(self, steps: int) -> None:
-        """The daemon is killed after so many steps of its loop."""
-        process = self.happened("kill").host.process
-        if process is not None and not process.is_dead:
-            process.dies_at = process.steps + steps
+    @step(steps=st.integers(0, 1_000))
+    async def kill(self, steps: int) -> None:
+        """The daemon is killed after so many steps of its loop; its supervisor starts it again."""
+        host = self.happened("kill").host
+        if steps == 0 or host.process is None or host.process.is_dead:
+            host.kill()
+        else:
+            host.process.dies_at = host.process.steps + steps
 
     @step(number=st.integers(1, 25), fate=st.sampled_from(["arrive", "lost"]))
     async def kill_in_transaction(self, number: int, fate: str) -> None:
@@ -205,16 +190,13 @@ class DaemonRules(Machine):
             self._asked_to_end = host.process
             host.signal(signal.SIGTERM)
 
-    @step(names=st.lists(st.sampled_from(["SIGHUP", "SIGUSR1"]), min_size=1, max_size=5))
+    @step(names=st.lists(st.sampled_from(["SIGHUP", "SIGUSR1", "SIGUSR2"]), min_size=1, max_size=5))
     async def send(self, names: Sequence[str]) -> None:
-        """Signals arrive at once: to read the configuration, to sweep now."""
+        """Signals arrive at once: to read the configuration, to sweep now, to sweep everything (where sweeps may be)."""
+        host = self.happened("signals").host
         for name in names:
-            self.happened("signals").host.signal(signal.Signals[name])
-
-    @step("sweep", "both")
-    async def verify(self) -> None:
-        """An operator asks for a sweep that reads everything."""
-        self.here.stage.host.signal(signal.SIGUSR2)
+            if name != "SIGUSR2" or self.mode != "stream":
+                host.signal(signal.Signals[name])
 
     @step(settings=SETTINGS | st.just({"SETTLE_S": "soon"}))
     async def reload(self, settings: Mapping[str, Any]) -> None:
@@ -239,10 +221,16 @@ class DaemonRules(Machine):
         """The daemon's machine shows a wrong time."""
         self.happened("clock jump").host.jump(seconds)
 
-    @step(hours=st.sampled_from([1, 80]))
-    async def stay_down(self, hours: int) -> None:
-        """The org goes on for hours or days while the daemon is down."""
+    @step(hours=st.sampled_from([0, 1, 80]))
+    async def miss(self, hours: int) -> None:
+        """The stream's past is gone when it is asked for next, or the org goes on for hours while the daemon is down."""
+        if hours == 0:
+            await expired(self.happened("expired"))
+            return
         stage = self.happened("days pass")
+        if stage.open:
+            # No transaction lasts for hours: a sweep looks back only as far as one may.
+            await asyncio.wait(stage.open)
         stage.host.kill()
         stage.org.clock.advance(hours * 3_600.0)
 

@@ -80,7 +80,7 @@ def a_purge_before_the_first_reading_is_no_loss(state: Anything) -> None:
     """The position may pass an event that came before the first subscription, of a record that is gone."""
     state.begin(founded=1, settings={}, org={}, chance=0)
     state.delete_hard(record=lead(0), then_s=10.0)
-    state.create(entity="Lead", fields={}, spans_s=0.0)
+    state.create_lead(fields={}, spans_s=0.0)
 
 
 @found(StreamMachine)

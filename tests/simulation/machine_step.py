@@ -28,14 +28,13 @@ LEADS = st.sampled_from([lead(n) for n in PLACES])
 CONTACTS = st.sampled_from([contact(n) for n in PLACES])
 ACCOUNTS = st.sampled_from([account(n) for n in PLACES])
 ANYBODY = LEADS | CONTACTS | ACCOUNTS
-ENTITIES = st.sampled_from(["Lead", "Contact", "Account"])
-PAUSES_S = st.sampled_from([0.0, 0.01, 0.05, 0.3, 1.0, 3.0, 10.0, 30.0])
+PAUSES_S = st.sampled_from([1.0, 0.0, 0.01, 0.05, 0.3, 3.0, 10.0, 30.0])
 SPANS_S = st.sampled_from([0.0, 0.0, 0.0, -2.0, -30.0, -500.0, 3.0, 40.0, 400.0])
 """How long a transaction takes: negative, it was stamped so long ago and commits now; positive, it commits later."""
 SIDES = 16
 DICE = st.lists(st.integers(0, SIDES - 1), max_size=6).map(tuple)
 
-_NAMES: Mapping[str, Mapping[str, str]] = {
+NAMES: Mapping[str, Mapping[str, str]] = {
     "name": {"Lead": "LastName", "Contact": "LastName", "Account": "Name"},
     "phone": {"Lead": "Phone", "Contact": "Phone", "Account": "Phone"},
     "city": {"Lead": "City", "Contact": "MailingCity", "Account": "BillingCity"},
@@ -46,13 +45,13 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
 LONG_TEXTS = {"Lead": "Street", "Contact": "MailingStreet", "Account": "BillingStreet"}
 _VALUES = st.sampled_from(["1", "2", "株式会社 💡"])
 FIELDS = st.fixed_dictionaries(
-    {}, optional={name: _VALUES if name == "name" else _VALUES | st.none() for name in _NAMES}
+    {}, optional={name: _VALUES if name == "name" else _VALUES | st.none() for name in NAMES}
 )
 
 
 def fields_of(entity: str, chosen: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return what was chosen, by the names that *entity* gives to its fields."""
-    return {_NAMES[name][entity]: value for name, value in chosen.items()}
+    return {NAMES[name][entity]: value for name, value in chosen.items()}
 
 
 class Dice(random.Random):
