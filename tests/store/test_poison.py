@@ -41,6 +41,18 @@ async def test_held_record_that_cannot_be_stored_is_parked_and_releases_the_othe
     assert await store.applier.release_held() == 0
 
 
+async def test_row_that_a_new_mapping_cannot_write_is_parked_and_stops_nobody_else(store: Store) -> None:
+    """Else the daemon would end at it, and at it again after every start."""
+    await store.apply(image(CONTACT, 0, LastName="Doe"), image(CONTACT2, 0, LastName="Roe"))
+    await store.connection.execute("SET sfsync.writer = on; UPDATE crm.person SET last_name = 'old'")
+    await store.connection.execute("ALTER TABLE crm.person ADD CONSTRAINT no_doe CHECK (last_name <> 'Doe')")
+    after: str | None = ""
+    while after is not None:
+        after = await store.applier.reproject(after)
+    assert {row["last_name"] for row in await store.people()} == {"old", "Roe"}
+    assert await store.dirty() == {CONTACT: {Cause.POISON}}
+
+
 async def test_poison_is_read_again_with_growing_waits(store: Store) -> None:
     """A rule that nobody lifts must not cost a call every two minutes for ever."""
     await forbid(store, "Bad")

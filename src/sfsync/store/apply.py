@@ -119,7 +119,7 @@ class Applier:
             except StoreError as error:
                 refuse_unless_poison(error)
                 for row in held:
-                    await self._release_or_park(row)
+                    await self._or_park(row, self._release)
         return len(held)
 
     async def _release(self, held: Sequence[asyncpg.Record]) -> None:
@@ -136,17 +136,27 @@ class Applier:
 
         A changed mapping may take a new column from a field that the mirror has long known.
         """
-        async with self._database.transaction() as connection:
-            await refuse_if_fenced(connection, self._database, self.leadership)
-            rows = await connection.fetch(self._database.sql("load_records_after"), self.org, after)
-            await self._records.project(
-                connection, [_touched_row(row) for row in rows], ("mapping", ""), Outcome()
-            )
+        rows = await self._database.fetch("load_records_after", self.org, after)
+        try:
+            await self._reproject(rows)
+        except StoreError as error:
+            refuse_unless_poison(error)
+            for row in rows:
+                await self._or_park(row, self._reproject)
         return rows[-1]["id"] if rows else None
 
-    async def _release_or_park(self, row: asyncpg.Record) -> None:
+    async def _reproject(self, rows: Sequence[asyncpg.Record]) -> None:
+        async with self._database.transaction() as connection:
+            await refuse_if_fenced(connection, self._database, self.leadership)
+            touched = [_touched_row(row) for row in rows]
+            await self._records.project(connection, touched, ("mapping", ""), Outcome())
+
+    async def _or_park(
+        self, row: asyncpg.Record, project: Callable[[Sequence[asyncpg.Record]], Awaitable[None]]
+    ) -> None:
+        """Project one record; one that Postgres refuses becomes a dead letter, waits no longer, and is read again."""
         try:
-            await self._release([row])
+            await project([row])
         except StoreError as error:
             refuse_unless_poison(error)
             entity, record_id, reason = Entity(row["entity"]), RecordId(row["id"]), str(error)
