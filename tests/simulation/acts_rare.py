@@ -47,7 +47,7 @@ async def company_of_declined_merged(s: Stage) -> None:
     for contact in s.live("Contact", 1) if len(accounts) == 2 else []:
         with s.org.world.transaction() as tx:
             tx.update(contact, {"AccountId": accounts[0]})
-        await asyncio.sleep(60)
+        await asyncio.sleep(15)
         person = await s.judge.connection.fetchval(
             "SELECT id FROM crm.active_person WHERE salesforce_id = $1", contact
         )

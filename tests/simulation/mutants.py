@@ -140,7 +140,7 @@ class Player:
             return played
         if not played and len(plays) == 1:
             raise ChildProcessError(f"{mutant.claim}: {told['error']}")
-        # One that does not end tells nothing: the next.
+        # One that does not end soon tells too little for its price: the next.
         (seed, mode), left = plays[len(played)], plays[len(played) + 1 :]
         sys.stderr.write(f"{mutant.claim}: seed {seed} ({mode}): {told['error']}\n")
         unknown = {"seed": seed, "mode": mode, "violation": None}
