@@ -127,7 +127,17 @@ def main() -> None:
     os.set_blocking(wakes, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wakes)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     children: set[int] = set()
+    try:
+        _serve(children, woken)
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _serve(children: set[int], woken: int) -> None:
     asked = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - for as long as the process lives
     while True:
         ready, _, _ = select.select([0, woken], [], [])
@@ -137,11 +147,8 @@ def main() -> None:
         if 0 in ready:
             line = asked.readline()
             if not line:
-                break
+                return
             children.add(_fork(json.loads(line)))
-    for pid in children:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
 
 
 def _load() -> None:
@@ -174,7 +181,8 @@ def _fork(asked: dict[str, Any]) -> int:
 def _become(asked: dict[str, Any]) -> int:
     """Be `sfsync run` and nothing else."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     os.setpgid(0, 0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     log = os.open(asked["log"], os.O_WRONLY | os.O_APPEND)
