@@ -66,7 +66,7 @@ def give_again(s: Stage, count: int) -> None:
             return None
         again = max(bus.oldest, cursor - count)
         s.met.note("fault", "suffix repeated", cursor - again)
-        s.judge.may_go_back(again)
+        s.judge.may_go_back(again, replay_id)
         return again
 
     bus.cursor_after = earlier  # type: ignore[method-assign]

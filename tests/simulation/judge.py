@@ -112,6 +112,7 @@ class Judge:
         self.dsn = dsn
         self._met = met
         self._announced = Announced(org)
+        self._again_until = 0
         self.connection: asyncpg.Connection[Any]
 
     async def open(self) -> None:
@@ -129,9 +130,10 @@ class Judge:
             "INSERT INTO sfsync.request (kind, argument) VALUES ($1, $2)", kind, argument
         )
 
-    def may_go_back(self, cursor: int) -> None:
-        """Say that the stream delivers again from this place on."""
+    def may_go_back(self, cursor: int, until: int) -> None:
+        """Say that the stream delivers again from this place on; what was asked for begins behind the id *until*."""
         self._announced.may_go_back(cursor)
+        self._again_until = max(self._again_until, until)
 
     def last_events(self) -> int:
         """Count the events at the end of the stream of which each is the last one of its records."""
@@ -189,7 +191,7 @@ class Judge:
 
     async def broken(self) -> list[str]:
         """List what never may be and is."""
-        found = [row[0] for row in (await self.connection.fetch(_BROKEN))[:3]]
+        found = [row[0] for row in (await self.connection.fetch(_BROKEN, self._again_until))[:3]]
         for row in await self.connection.fetch(_MARKED):
             self._met.note("mark", row["cause"], row["count"])
         found += [f"deleted without proof: {record_id}" for record_id in await self._phantoms()]

@@ -12,7 +12,7 @@ from __future__ import annotations
 WATCH = """
 DO $$
 BEGIN
-    CREATE TABLE IF NOT EXISTS sim.broken (rule text, what text);
+    CREATE TABLE IF NOT EXISTS sim.broken (rule text, what text, at bigint);
     CREATE TABLE IF NOT EXISTS sim.revived (record_id text);
     TRUNCATE sim.broken, sim.revived;
     -- Which rows an application refuses, in a history that had such a one.
@@ -32,7 +32,8 @@ BEGIN
     BEGIN
         IF NOT EXISTS (SELECT FROM sfsync.dirty AS d WHERE d.record_id = NEW.id AND d.org = NEW.org) THEN
             INSERT INTO sim.broken VALUES ('a record went back to an older version without a mark',
-                format('%s from %s to %s', NEW.id, OLD.fields ->> 'Fax', NEW.fields ->> 'Fax'));
+                format('%s from %s to %s', NEW.id, OLD.fields ->> 'Fax', NEW.fields ->> 'Fax'),
+                (SELECT convert_from(p.replay, 'UTF8')::bigint FROM sfsync.position AS p WHERE p.org = NEW.org));
         END IF;
         RETURN NULL;
     END
@@ -76,5 +77,6 @@ BEGIN
 END
 $$
 """
-FIND = "SELECT rule || ': ' || what FROM sim.broken"
+# What is delivered again repeats a stretch in its order: rows go back with it, and end where they were.
+FIND = "SELECT rule || ': ' || what FROM sim.broken WHERE at IS NULL OR at > $1"
 REVIVED = "DELETE FROM sim.revived RETURNING record_id"
