@@ -111,17 +111,21 @@ async def clock_jump(s: Stage) -> None:
 
 
 async def mapping_changed(s: Stage) -> None:
-    """An operator puts another mapping in force, by a signal or by a request, or only with the next start."""
+    """An operator puts another mapping in force on both machines, by a signal or by a request, or by new starts."""
     name = s.rng.choice([name for name, path in s.mappings.items() if path != os.environ[MAPPING]])
     how = s.rng.choice(["SIGHUP", "request", "start"])
     put_mapping(s, name)
     s.met.note("fault", f"mapping changed by {how}")
-    if how == "SIGHUP":
-        s.host.signal(signal.SIGHUP)
-    elif how == "request":
+    if how == "start":
+        s.host.kill()
+        s.standby.kill()
+        return
+    if how == "request":
+        # It reaches whoever leads.
         await s.judge.ask("reload", None)
     else:
-        s.host.kill()
+        s.host.signal(signal.SIGHUP)
+    s.standby.signal(signal.SIGHUP)
 
 
 def put_mapping(s: Stage, name: str) -> None:
