@@ -22,6 +22,10 @@ END
 $f$;
 CREATE OR REPLACE TRIGGER refuse BEFORE INSERT OR UPDATE ON crm.person FOR EACH ROW EXECUTE FUNCTION sim.refuse();
 """
+_LOCK_HOLDER = """
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 async def refused(s: Stage) -> None:
@@ -71,3 +75,38 @@ async def changed_together(s: Stage) -> None:
                     tx.update(record_id, {"Phone": phone})
     finally:
         s.org.settings.merge_share = share
+
+
+async def text_revised(s: Stage) -> None:
+    """A word of a long text is changed, of which the event tells the difference alone."""
+    for record_id in s.live(s.rng.choice(["Lead", "Contact"]), 1):
+        lines = [f"{number}: 東京都千代田区丸の内 1-2-3, {s.rng.randint(1, 99)}F" for number in range(50)]
+        for _ in range(s.rng.randint(2, 3)):
+            lines[s.rng.randrange(50)] += "!"
+            with s.org.world.transaction() as tx:
+                tx.update(record_id, {"Description": "\n".join(lines)})
+            await asyncio.sleep(s.rng.choice([0.0, 2.0, 20.0]))
+
+
+async def silent_children(s: Stage) -> None:
+    """An account is deleted, and of the contacts that went with it no event tells."""
+    for account in s.live("Account", 1):
+        contacts = s.live("Contact", 2)
+        with s.org.world.transaction() as tx:
+            for contact in contacts:
+                tx.update(contact, {"AccountId": account})
+        await asyncio.sleep(s.rng.choice([1.0, 30.0]))
+        lost = s.org.faults.add("lose_event", times=None, match="^Contact")
+        with s.org.world.transaction() as tx:
+            tx.delete(account)
+        s.org.faults.clear(lost.number)
+
+
+async def lock_lost(s: Stage) -> None:
+    """The server ends the session that holds the leader's lock, and the leader does not hear of it."""
+    s.standby.start()
+    await asyncio.sleep(s.rng.choice([5.0, 60.0]))
+    holder = await s.judge.connection.fetchval(_LOCK_HOLDER)
+    for session in s.postgres.sessions:
+        if session.is_begun and session.real.pid == holder:
+            s.postgres.end_unheard(session)

@@ -56,7 +56,14 @@ from .acts_org import (
     silent,
 )
 from .acts_races import raced
-from .acts_rare import changed_together, company_of_declined_merged, refused
+from .acts_rare import (
+    changed_together,
+    company_of_declined_merged,
+    lock_lost,
+    refused,
+    silent_children,
+    text_revised,
+)
 from .acts_store import asked, decided, declined, erased, imported
 from .stage import Act, Stage
 
@@ -139,16 +146,22 @@ WHERE_SWEPT: Mapping[str, Act] = {
     "mapped field changed": mapped_field_changed,
 }
 ALL = {**EVERYWHERE, **WHERE_SWEPT}
+AT_WILL: Mapping[str, Act] = {
+    "text revised": text_revised,
+    "silent children": silent_children,
+    "lock lost": lock_lost,
+}
+"""Acts that come only where a swarm names them: in any mode, and nobody counts them."""
 
 
 def acts_for(mode: str, rng: random.Random, swarm: Collection[str] = ()) -> dict[str, Act]:
     """Draw the kinds that one history may have; those of *swarm* that this mode knows are always among them."""
-    if unknown := sorted(set(swarm) - ALL.keys()):
+    if unknown := sorted(set(swarm) - ALL.keys() - AT_WILL.keys()):
         raise ValueError(f"no act is called {', '.join(unknown)}; choose from: {', '.join(ALL)}")
     possible = EVERYWHERE if mode == "stream" else ALL
     share = rng.choice([0.0, 0.1] if swarm else [0.1, 0.25, 0.5])
     drawn = {name: act for name, act in possible.items() if rng.random() < share} | {"burst": burst}
-    return drawn | {name: possible[name] for name in swarm if name in possible}
+    return drawn | {name: act for name, act in {**possible, **AT_WILL}.items() if name in swarm}
 
 
 __all__ = [

@@ -150,7 +150,11 @@ class Judge:
         people, companies = await load_store(self.dsn, self._org.world.org_id)
         people = replace(
             people,
-            columns={**people.columns, "nickname": Column(TEXT, "Nickname__c", "Nickname__c")},
+            columns={
+                **people.columns,
+                "nickname": Column(TEXT, "Nickname__c", "Nickname__c"),
+                "description": Column(TEXT, "Description", "Description"),
+            },
         )
         known = {row["id"]: row for row in await self.connection.fetch(_KNOWN)}
         listed = [
@@ -161,7 +165,7 @@ class Judge:
         erased = await self._erased(self._org.world.records)
         frozen = {id_: row for id_, row in stage.frozen.items() if row["salesforce_id"] not in erased}
         adopted = None if stage.adopted is None else _adopted(self._org, stage.adopted, (people, companies))
-        with patch.object(oracle_consent, "COMPARED", oracle_consent.COMPARED | {"nickname"}):
+        with patch.object(oracle_consent, "COMPARED", oracle_consent.COMPARED | {"nickname", "description"}):
             report = compare(listed, people, companies, Given(frozen, frozenset(erased), adopted))
         stage.note(
             f"settled: {report.people} people, {report.companies} companies, {report.count} differences"

@@ -1,4 +1,4 @@
-"""The mappings of the simulation: the shipped one with a custom field, and one that an operator puts in its place.
+"""The mappings of the simulation: the shipped one with a custom field and a long text, and one that an operator puts in its place.
 
 Why: made from the shipped one, so that they never lag behind it. The narrow one leaves columns out, and feeds one from
 another field, of which the mirror knows nothing until it was read again.
@@ -12,7 +12,10 @@ from pathlib import Path
 
 _SHIPPED = files("sfsync.core").joinpath("default_mapping.toml").read_text("utf-8")
 _WIDE = _SHIPPED.replace(
-    "[person]\n", '[person]\nnickname = { contact = "Nickname__c", lead = "Nickname__c" }\n', 1
+    "[person]\n",
+    '[person]\nnickname = { contact = "Nickname__c", lead = "Nickname__c" }\n'
+    'description = { contact = "Description", lead = "Description" }\n',
+    1,
 )
 _NARROW = re.sub(
     r"^(?:website|industry|department|number_of_employees) = .*\n", "", _WIDE, flags=re.MULTILINE

@@ -182,7 +182,8 @@ PULL = (
         "contacts of a deleted account are not looked at",
         "store/apply.py",
         [("        if accounts or contacts:", "        if False:")],
-        swarm=("cascade",),
+        modes=("stream",),
+        swarm=("silent children",),
     ),
     Mutant(
         "gaps",

@@ -84,7 +84,7 @@ PUSH = (
         "core/decide.py",
         [("        causes.append(Cause.DIFF)\n", "        pass\n")],
         modes=("stream",),
-        swarm=("long text",),
+        swarm=("text revised",),
     ),
     Mutant(
         "events",
@@ -166,18 +166,6 @@ PUSH = (
         "core/decide.py",
         [("            commands.append(Refetch(entity, record, commit_ms, Cause.DELETE))\n", "")],
         modes=("stream",),
-    ),
-    Mutant(
-        "deletes",
-        "a patch revives a deleted record",
-        "core/order.py",
-        [
-            (
-                "    if isinstance(event, Patch) and row.known and row.is_deleted:\n",
-                "    if isinstance(event, Patch):\n        row.is_deleted = False\n    if False:\n",
-            )
-        ],
-        swarm=("race",),
     ),
     Mutant(
         "events",

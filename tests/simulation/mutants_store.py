@@ -80,7 +80,7 @@ STORE = (
         "a second daemon is not fenced",
         "store/leadership.py",
         [("    if epoch != leadership.epoch:", "    if False:")],
-        swarm=("second daemon", "second daemon in an outage"),
+        swarm=("lock lost",),
     ),
     Mutant(
         "identity",

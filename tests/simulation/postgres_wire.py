@@ -127,6 +127,11 @@ class PostgresServer:
             if (session.real.pid, session.real.secret) == (pid, secret):
                 self._real.cancel(session.real)
 
+    def end_unheard(self, session: Session) -> None:
+        """End the real session of an idle one that does not hear of it: its locks are gone."""
+        old, session.real = session.real, self._real.take(session.real.startup)
+        self._real.give_back([(old, False)])
+
     def let_go(self, session: Session) -> None:
         """End a session; it is over when the server has ended its side."""
         if session in self.sessions:

@@ -27,11 +27,12 @@ def player(pg_fleet: PgFleet) -> Iterator[Player]:
         yield player
 
 
-def test_there_are_bad_designs_of_every_kind_and_seeds_of_each() -> None:
-    """A mutant without a seed would be looked for in every run."""
+def test_there_are_many_bad_designs_and_seeds_of_them() -> None:
+    """A mutant without a seed is left to `make mutants`, which looks for one."""
     claims = [mutant.claim for mutant in MUTANTS]
-    assert len(claims) == len(set(claims)) >= 30
-    assert set(RECORDED) == set(claims), "record anew: make mutants RECORD=1"
+    assert len(claims) == len(set(claims))
+    assert set(RECORDED) <= set(claims), "record anew: make mutants RECORD=1"
+    assert len(RECORDED) >= 30
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.claim)
@@ -40,10 +41,12 @@ def test_bad_design_quotes_the_source(mutant: Mutant) -> None:
     assert mutant.unfit == []
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.claim)
+@pytest.mark.parametrize(
+    "mutant", [one for one in MUTANTS if one.claim in RECORDED], ids=lambda mutant: mutant.claim
+)
 def test_bad_design_is_found(mutant: Mutant, player: Player) -> None:
     """A survivor means that nothing here notices when the design goes bad in this way."""
-    kept = RECORDED.get(mutant.claim, [])
+    kept = RECORDED[mutant.claim]
     modelled = [kill for kill in kept if kill.mode.startswith(MODEL)]
     if modelled:
         assert any(is_killed_in_model(mutant, kill.seed, kill.mode.removeprefix(MODEL)) for kill in modelled)
