@@ -100,3 +100,13 @@ def a_refused_line_of_an_erased_person_is_no_trace(state: Anything) -> None:
     state.wait(seconds=10.0)
     state.use(dice=(), name="erase", then_s=30.0)
     state.use(dice=(), name="import", then_s=30.0)
+
+
+@found(StreamMachine)
+def somebody_erased_was_only_ever_imported(state: Anything) -> None:
+    """Who was imported with an id that no org has, and declined, may be erased like anybody else."""
+    state.begin(founded=1, settings={}, org={}, chance=0)
+    state.use(dice=(), name="import", then_s=30.0)
+    state.use(dice=(), name="import", then_s=30.0)
+    state.decide(dice=(), then_s=3.0)
+    state.use(dice=(2,), name="erase", then_s=30.0)
