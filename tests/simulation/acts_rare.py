@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 
+from sfsync.simorg.convert import Conversion, convert
+
 from .acts_store import decline_person
 from .stage import Stage
 
@@ -100,6 +102,16 @@ async def silent_children(s: Stage) -> None:
         with s.org.world.transaction() as tx:
             tx.delete(account)
         s.org.faults.clear(lost.number)
+
+
+async def converted_lead_deleted(s: Stage) -> None:
+    """A lead is converted, and later deleted, as orgs do that keep no converted ones."""
+    for lead in s.live("Lead", 1):
+        with s.org.world.transaction() as tx:
+            convert(s.org.world, tx, Conversion(lead, None))
+        await asyncio.sleep(s.rng.choice([0.0, 2.0, 30.0]))
+        with s.org.world.transaction() as tx:
+            tx.delete(lead)
 
 
 async def lock_lost(s: Stage) -> None:

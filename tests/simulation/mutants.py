@@ -8,6 +8,7 @@ the tries is looked for in the model of one record (`mutants_order`).
 Left out are designs that no history can tell from the good one:
 - A read that calls itself as fresh as its answer: REST is behind by less than the settle time, by its definition.
 - An epoch that is looked at and not held: who slips through finds the row moved, or the position.
+- A refetch that reads the first of a batch only: the others are due still, and come later.
 - A patch that revives a deleted record: events come only of the living, so in the end it is right.
 - An event that is delivered twice and applied twice: applying is idempotent.
 - A merger that looks like a deletion until the settle time is over, and a transaction that becomes visible in halves:

@@ -20,14 +20,7 @@ PULL = (
         [("if reading.not_before_ms <= begun_ms]", "]")],
         modes=("stream",),
         swarm=("overflow", "stale read"),
-    ),
-    Mutant(
-        "gaps",
-        "refetches read the first of a batch",
-        "sync/refetch.py",
-        [("ids[start : start + size])", "ids[start : start + 1])")],
-        modes=("stream",),
-        swarm=("gap",),
+        also=(("store/sql/complete_sweep.sql", [(" AND not_before_ms <= $5", "")]),),
     ),
     Mutant(
         "sweep",

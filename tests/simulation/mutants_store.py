@@ -31,6 +31,7 @@ STORE = (
                 "_edges(present, lambda member: None if member.is_deleted else member.converted_contact_id)\n    revocable = _edges(present, lambda member: member.master_record_id)\n    _break_cycles(present, permanent, revocable)\n    groups",
             )
         ],
+        swarm=("converted lead deleted",),
     ),
     Mutant(
         "identity",
