@@ -26,7 +26,7 @@ from sfsync.store.columns import (
 )
 from sfsync.store.database import Database, StoreOptions, open_database
 from sfsync.store.preview import preview
-from tests.store.harness import CONTACT, CONTACT2, LEAD, ORG, image, open_store, patch
+from tests.store.harness import CONTACT, CONTACT2, LEAD, ORG, image, open_store, patch, read
 
 BASE = 'last_name = { contact = "LastName", lead = "LastName" }\n'
 TITLE = 'title = { contact = "Title", lead = "Title" }\n'
@@ -102,6 +102,27 @@ async def test_column_of_another_type_is_refused(database: Database) -> None:
     await ensure_columns(database, mapped('born = { contact = "Birthdate" }\n'))
     with pytest.raises(SchemaError, match=r"person\.born is date, the mapping needs text"):
         await ensure_columns(database, mapped('born = { contact = "Title" }\n'))
+
+
+async def test_column_of_a_domain_can_be_taken(
+    database: Database, application: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    """A domain narrows what a column takes, and keeps its type."""
+    await application.execute("CREATE DOMAIN public.heading AS text CHECK (VALUE <> 'none')")
+    await application.execute("ALTER TABLE crm.person ADD COLUMN title public.heading")
+    await take_over(database, [("person", "title")])
+    await ensure_columns(database, mapped(TITLE))
+    assert ("person", "title") in (await load_memory(database, ORG)).columns
+
+
+async def test_person_of_very_many_columns_is_merged(pg_dsn: str) -> None:
+    """Postgres gives a function a hundred arguments and no more."""
+    many = mapped(*(f'c{number} = {{ contact = "Title" }}\n' for number in range(120)))
+    async with open_store(pg_dsn, mapping=many) as store:
+        await store.apply(image(CONTACT, 0, LastName="A"), image(CONTACT2, 0, LastName="B", Title="T"))
+        await store.apply(read(CONTACT2, 10, begun=100, deleted=True, master=CONTACT, LastName="B"))
+        rows = await store.connection.fetch("SELECT merged_into, c7 FROM crm.person ORDER BY id")
+    assert [(row["merged_into"] is None, row["c7"]) for row in rows] == [(True, None), (False, None)]
 
 
 async def test_same_mapping_writes_nothing(

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from sfsync.core.commands import Cause
+from sfsync.core.ids import RecordId
 from sfsync.errors import PoisonError
 from tests.store.harness import CONTACT, CONTACT2, LEAD, LEAD2, Store, at, gap, image, open_store, patch, read
 
@@ -51,6 +52,18 @@ async def test_row_that_a_new_mapping_cannot_write_is_parked_and_stops_nobody_el
         after = await store.applier.reproject(after)
     assert {row["last_name"] for row in await store.people()} == {"old", "Roe"}
     assert await store.dirty() == {CONTACT: {Cause.POISON}}
+
+
+async def test_mapping_that_hardly_any_row_can_take_stops_and_parks_few(store: Store) -> None:
+    """It is the mapping's fault or the constraint's; a dead letter and a read for each record would help nobody."""
+    await store.apply(
+        *(image(RecordId(f"0035i0000{number:06d}AAA"), 0, LastName="Doe") for number in range(40))
+    )
+    await store.connection.execute("SET sfsync.writer = on; UPDATE crm.person SET last_name = 'old'")
+    await store.connection.execute("ALTER TABLE crm.person ADD CONSTRAINT no_doe CHECK (last_name <> 'Doe')")
+    with pytest.raises(PoisonError, match=r"21 of 40 records"):
+        await store.applier.reproject("")
+    assert len(await store.dirty()) == 21
 
 
 async def test_poison_is_read_again_with_growing_waits(store: Store) -> None:

@@ -28,7 +28,7 @@ from .erased import Erased, load_erased
 from .grouping import Touched
 from .leadership import Leadership, refuse_if_fenced
 from .loading import Loaded, load_records
-from .poison import park, refuse_unless_poison, write_bisected
+from .poison import LOCK_WAIT, park, refuse_many, refuse_unless_poison, write_bisected
 from .projecting import Projector
 from .projection import compose
 from .writing import MovedError, RecordWriter
@@ -134,27 +134,37 @@ class Applier:
     async def reproject(self, after: str) -> str | None:
         """Project the next thousand records anew; return the last one's id, None when there are no more.
 
-        A changed mapping may take a new column from a field that the mirror has long known.
+        A changed mapping may take a new column from a field that the mirror has long known. Raises `PoisonError` when
+        Postgres refuses too many of them.
         """
         rows = await self._database.fetch("load_records_after", self.org, after)
         try:
             await self._reproject(rows)
         except StoreError as error:
             refuse_unless_poison(error)
+            parked = 0
             for row in rows:
-                await self._or_park(row, self._reproject)
+                if await self._or_park(row, self._reproject):
+                    parked += 1
+                    refuse_many(parked, len(rows), error)
         return rows[-1]["id"] if rows else None
 
     async def _reproject(self, rows: Sequence[asyncpg.Record]) -> None:
         async with self._database.transaction() as connection:
             await refuse_if_fenced(connection, self._database, self.leadership)
+            if len(rows) == 1:
+                # Others wait meanwhile, and there may be more.
+                await connection.execute(LOCK_WAIT)
             touched = [_touched_row(row) for row in rows]
             await self._records.project(connection, touched, ("mapping", ""), Outcome())
 
     async def _or_park(
         self, row: asyncpg.Record, project: Callable[[Sequence[asyncpg.Record]], Awaitable[None]]
-    ) -> None:
-        """Project one record; one that Postgres refuses becomes a dead letter, waits no longer, and is read again."""
+    ) -> bool:
+        """Project one record; one that Postgres refuses becomes a dead letter, waits no longer, and is read again.
+
+        Tell whether it was refused.
+        """
         try:
             await project([row])
         except StoreError as error:
@@ -168,6 +178,8 @@ class Applier:
             again = Refetch(entity, record_id, None, Cause.POISON)
             letter = DeadLetter(reason, str(entity), record_id)
             await self.apply(Batch([again], "event", 0, progress=end_hold, dead_letters=[letter]))
+            return True
+        return False
 
     async def _apply(self, batch: Batch, *, bisect: bool) -> Outcome:
         outcome = Outcome()

@@ -21,7 +21,7 @@ from .writing import RecordWriter
 
 _log = structlog.get_logger()
 _PARKED_MIN, _PARKED_SHARE = 20, 0.10
-_LOCK_WAIT = "SET LOCAL lock_timeout = '250ms'"
+LOCK_WAIT = "SET LOCAL lock_timeout = '250ms'"
 LOCKED = "55P03"
 
 
@@ -32,6 +32,16 @@ def refuse_unless_poison(error: StoreError) -> None:
     """
     if type(error) is not StoreError and error.sqlstate != LOCKED:
         raise error
+
+
+def refuse_many(parked: int, records: int, error: StoreError) -> None:
+    """Raise `PoisonError` when *parked* of so many records are no record's fault; locks are an outage."""
+    if parked <= max(_PARKED_MIN, _PARKED_SHARE * records):
+        return
+    if error.sqlstate == LOCKED:
+        raise error
+    _log.error("store.batch.poisoned", parked=parked, records=records)
+    raise PoisonError(f"{parked} of {records} records cannot be stored") from error
 
 
 async def park(connection: Connection, database: Database, org: str, letters: Sequence[DeadLetter]) -> int:
@@ -54,9 +64,8 @@ async def write_bisected(
     connection: Connection, writer: RecordWriter, batch: Batch, records: Sequence[Loaded], outcome: Outcome
 ) -> None:
     """Write what can be written; park each record that cannot. Raises `PoisonError` when that is too many."""
-    parked_max = max(_PARKED_MIN, _PARKED_SHARE * len(records))
     # We have waited for as long as we may before; now the one that is locked is looked for.
-    await connection.execute(_LOCK_WAIT)
+    await connection.execute(LOCK_WAIT)
     pending = [list(records)]
     while pending:
         part = pending.pop()
@@ -72,11 +81,7 @@ async def write_bisected(
                 pending += [part[:middle], part[middle:]]
                 continue
             outcome.parked += 1
-            if outcome.parked > parked_max:
-                if error.sqlstate == LOCKED:
-                    raise
-                _log.error("store.batch.poisoned", parked=outcome.parked, records=len(records))
-                raise PoisonError(f"{outcome.parked} of {len(records)} records cannot be stored") from error
+            refuse_many(outcome.parked, len(records), error)
             parked_id = part[0].row.record_id
             outcome.repairs = [repair for repair in outcome.repairs if repair.record_id != parked_id]
             await _park_record(connection, writer, part[0], batch, error)

@@ -284,7 +284,7 @@ WITH written AS (
     FROM unnest($3::bigint[], $4::bigint[]) AS m (id, subject_id)
     WHERE t.id = m.id
         AND {_GUARD[table]}(t.merged_into IS DISTINCT FROM m.subject_id
-            OR num_nonnulls({", ".join(f"t.{name}" for name in emptied)}) > 0)
+            OR NOT (ROW({", ".join(f"t.{name}" for name in emptied)}) IS NULL))
     RETURNING t.id
 ), fed AS (
     INSERT INTO sfsync.change (org, subject, subject_id, action, origin, source)
