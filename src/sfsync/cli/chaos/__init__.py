@@ -63,8 +63,6 @@ def main(argv: Sequence[str]) -> int:
     laid = overlay(arguments.config, os.environ)
     types = dict(map(typed, arguments.field))
     arguments.directory.mkdir(parents=True, exist_ok=True)
-    for old in arguments.directory.glob("daemon-*.log"):
-        old.unlink()
     # TERM is taken as Ctrl-C, and that also where a shell lets background jobs ignore it: nothing may stay behind.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

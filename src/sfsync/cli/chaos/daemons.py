@@ -10,6 +10,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ class Daemon:
         """End it gently, or else by force."""
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), _END_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), _END_S)
         finally:
             await self.kill()
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import aiohttp
@@ -91,7 +92,9 @@ class Stage:
 
     async def start(self) -> Daemon:
         """Start another daemon with the same configuration."""
-        log = self.plan.directory / f"daemon-{len(list(self.plan.directory.glob('daemon-*.log'))) + 1}.log"
+        log = next(
+            path for number in count(1) if not (path := self.plan.directory / f"daemon-{number}.log").exists()
+        )
         self.daemons.append(await start_daemon(self.plan.overlay.config, self.environ, log))
         return self.daemon
 
