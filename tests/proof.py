@@ -47,6 +47,7 @@ def _short() -> list[Part]:
     return [
         Part("histories", _histories, 10_000, 1_000),
         Part("determinism", _determinism, 50, 50),
+        Part("machine", _machine, 200, 200, {"SFSYNC_MACHINE": "200:50"}),
         Part("mutants", lambda _n, seed: ("-m", "tests.simulation.mutants", "--first-seed", f"{seed}")),
         Part(
             "failpoints", lambda times, _seed: ("-m", "tests.process.failpoints", "--times", f"{times}"), 3, 3
@@ -108,7 +109,9 @@ class Ledger:
         self.first_seed = first_seed
         self.outcomes: dict[str, Outcome] = {}
         kept = json.loads(path.read_text()) if path.exists() else {}
-        if kept.get("commit") == commit and kept.get("first_seed") == first_seed:
+        # What was changed and not committed has no name, and may have changed again.
+        is_known = commit != "unknown" and not commit.endswith("-dirty")
+        if is_known and kept.get("commit") == commit and kept.get("first_seed") == first_seed:
             self.outcomes = {name: Outcome(**told) for name, told in kept["outcomes"].items()}
 
     def of(self, part: Part) -> Outcome:

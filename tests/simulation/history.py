@@ -62,6 +62,7 @@ class Told:
     trace: list[str] = field(default_factory=list)
     virtual_s: float = 0.0
     exchanges: int = 0
+    is_judged: bool = False
 
 
 @dataclass(slots=True)
@@ -89,6 +90,8 @@ def play(seed: int, store: Store, mode: str = "all", *, swarm: Collection[str] =
     told = Told(seed, mode_of(seed) if mode == "all" else mode)
     with begun(told, store) as ground:
         ground.loop.run_until_complete(History(told, ground, swarm).run())
+    if not told.is_judged and not told.violations:
+        told.violations.append("the history ended without a verdict")
     return told
 
 
@@ -297,6 +300,8 @@ class History:
             again = self._ground.rng.choice([None, None, self._read_again, self._hear_again])
             if again is not None:
                 await again(stage)
+                self._check(await stage.judge.broken())
+        self._told.is_judged = True
 
     def _end_trouble(self, stage: Stage) -> None:
         self._ground.note("trouble ends")
