@@ -104,14 +104,14 @@ async def silent_children(s: Stage) -> None:
         s.org.faults.clear(lost.number)
 
 
-async def converted_lead_deleted(s: Stage) -> None:
-    """A lead is converted, and later deleted, as orgs do that keep no converted ones."""
+async def half_deleted(s: Stage) -> None:
+    """A lead is converted, and later it is deleted, as orgs do that keep no converted ones, or its contact is."""
     for lead in s.live("Lead", 1):
         with s.org.world.transaction() as tx:
-            convert(s.org.world, tx, Conversion(lead, None))
+            made = convert(s.org.world, tx, Conversion(lead, None))
         await asyncio.sleep(s.rng.choice([0.0, 2.0, 30.0]))
         with s.org.world.transaction() as tx:
-            tx.delete(lead)
+            tx.delete(s.rng.choice([lead, made.contact_id]))
 
 
 async def lock_lost(s: Stage) -> None:

@@ -59,7 +59,7 @@ from .acts_races import raced
 from .acts_rare import (
     changed_together,
     company_of_declined_merged,
-    converted_lead_deleted,
+    half_deleted,
     lock_lost,
     refused,
     silent_children,
@@ -150,7 +150,7 @@ ALL = {**EVERYWHERE, **WHERE_SWEPT}
 AT_WILL: Mapping[str, Act] = {
     "text revised": text_revised,
     "silent children": silent_children,
-    "converted lead deleted": converted_lead_deleted,
+    "half deleted": half_deleted,
     "lock lost": lock_lost,
 }
 """Acts that come only where a swarm names them: in any mode, and nobody counts them."""

@@ -10,6 +10,7 @@ Left out are designs that no history can tell from the good one:
 - An epoch that is looked at and not held: who slips through finds the row moved, or the position.
 - A refetch that reads the first of a batch only: the others are due still, and come later.
 - A patch that revives a deleted record: events come only of the living, so in the end it is right.
+- An event of before that is applied anew: it comes only with its whole stretch, in order, which ends where it did.
 - An event that is delivered twice and applied twice: applying is idempotent.
 - A merger that looks like a deletion until the settle time is over, and a transaction that becomes visible in halves:
   both are over when anybody looks here; a second reader in `tests/process` sees them.

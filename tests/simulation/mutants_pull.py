@@ -183,7 +183,8 @@ PULL = (
         "any sweep ends an owed reading",
         "store/sql/complete_sweep.sql",
         [(" AND not_before_ms <= $5", "")],
-        swarm=("overflow", "expired", "stale read"),
+        modes=("stream",),
+        swarm=("overflow", "signals", "stale read"),
     ),
     Mutant(
         "ordering",

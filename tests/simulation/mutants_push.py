@@ -107,13 +107,6 @@ PUSH = (
         swarm=("deleted and restored",),
     ),
     Mutant(
-        "events",
-        "events that came before are applied anew",
-        "core/order.py",
-        [("        mark(row, Cause.LATE, commit_ms)\n        return Verdict.LATE", "        pass")],
-        swarm=("repeated", "race"),
-    ),
-    Mutant(
         "gaps",
         "overflow is ignored",
         "core/decide.py",

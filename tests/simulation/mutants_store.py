@@ -31,7 +31,7 @@ STORE = (
                 "_edges(present, lambda member: None if member.is_deleted else member.converted_contact_id)\n    revocable = _edges(present, lambda member: member.master_record_id)\n    _break_cycles(present, permanent, revocable)\n    groups",
             )
         ],
-        swarm=("converted lead deleted",),
+        swarm=("half deleted",),
     ),
     Mutant(
         "identity",
@@ -93,6 +93,7 @@ STORE = (
                 "        True,\n        member.complete",
             )
         ],
+        swarm=("half deleted",),
     ),
     Mutant(
         "identity",
@@ -104,6 +105,7 @@ STORE = (
                 "        is_deleted=any(m.is_deleted for m in component),",
             )
         ],
+        swarm=("half deleted",),
     ),
     Mutant(
         "identity",
