@@ -114,6 +114,16 @@ async def half_deleted(s: Stage) -> None:
             tx.delete(s.rng.choice([lead, made.contact_id]))
 
 
+async def late_account(s: Stage) -> None:
+    """A contact is heard of before its account, of which only a gap tells."""
+    name = f"Late{s.rng.randint(1, 999)}"
+    gap = s.org.faults.add("gap", times=None, match="^Account")
+    with s.org.world.transaction() as tx:
+        account = tx.create("Account", {"Name": name})
+        tx.create("Contact", {"LastName": name, "AccountId": account})
+    s.org.faults.clear(gap.number)
+
+
 async def lock_lost(s: Stage) -> None:
     """The server ends the session that holds the leader's lock, and the leader does not hear of it."""
     s.standby.start()

@@ -60,6 +60,7 @@ from .acts_rare import (
     changed_together,
     company_of_declined_merged,
     half_deleted,
+    late_account,
     lock_lost,
     refused,
     silent_children,
@@ -151,6 +152,7 @@ AT_WILL: Mapping[str, Act] = {
     "text revised": text_revised,
     "silent children": silent_children,
     "half deleted": half_deleted,
+    "late account": late_account,
     "lock lost": lock_lost,
 }
 """Acts that come only where a swarm names them: in any mode, and nobody counts them."""

@@ -8,6 +8,8 @@ the tries is looked for in the model of one record (`mutants_order`).
 Left out are designs that no history can tell from the good one:
 - A read that calls itself as fresh as its answer: REST is behind by less than the settle time, by its definition.
 - An epoch that is looked at and not held: who slips through finds the row moved, or the position.
+- A person for a record that nobody ever saw alive: the org does not know what the store saw.
+- Who waits for the other half of a conversion or a merger for ever: whatever touches the record next lets it go.
 - A refetch that reads the first of a batch only: the others are due still, and come later.
 - A patch that revives a deleted record: events come only of the living, so in the end it is right.
 - An event of before that is applied anew: it comes only with its whole stretch, in order, which ends where it did.

@@ -97,18 +97,6 @@ STORE = (
     ),
     Mutant(
         "identity",
-        "one deleted record deletes the person",
-        "core/identity.py",
-        [
-            (
-                "        is_deleted=speaker.is_deleted,",
-                "        is_deleted=any(m.is_deleted for m in component),",
-            )
-        ],
-        swarm=("half deleted",),
-    ),
-    Mutant(
-        "identity",
         "a merger takes the smallest id of both",
         "core/identity.py",
         [
@@ -144,17 +132,6 @@ STORE = (
     ),
     Mutant(
         "identity",
-        "somebody never seen alive becomes a person",
-        "store/writing.py",
-        [
-            (
-                "if r.own_id is None and r.row.complete and not r.row.is_deleted]",
-                "if r.own_id is None and r.row.complete]",
-            )
-        ],
-    ),
-    Mutant(
-        "identity",
         "a contact that changes companies stays with the first",
         "store/writing.py",
         [
@@ -170,14 +147,8 @@ STORE = (
         "an account that comes late finds no contacts",
         "store/projecting.py",
         [("            if found.moved:", "            if False:")],
-    ),
-    Mutant(
-        "identity",
-        "who waits for the other half waits for ever",
-        "sync/writer.py",
-        [("        if time.monotonic() - self._released_at >= _RELEASE_EVERY_S:", "        if False:")],
         modes=("stream",),
-        swarm=("conversion in parts",),
+        swarm=("late account",),
     ),
     Mutant(
         "consent",
