@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ DOCUMENT = ROOT / "docs" / "proof.md"
 BEGIN, END = "<!-- last run: begin -->", "<!-- last run: end -->"
 SIMULATION = ("-m", "tests.simulation", "--workers", "2")
 FIRST_SEED = 100_000
+END_S = 60
 
 NOT_SUMMED = {"seed", "next", "restart_ready_s"}
 
@@ -150,17 +152,23 @@ def run_part(part: Part, ledger: Ledger) -> Outcome:
 
 def _run(arguments: tuple[str, ...], environ: Mapping[str, str]) -> tuple[int, list[dict[str, Any]]]:
     """Run one piece; its figures are all JSON lines that name one, else the last JSON line."""
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
         env={**os.environ, **environ},
         stdout=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    ) as piece:
+        try:
+            told, _ = piece.communicate()
+        except BaseException:
+            # It has started much that only it can end.
+            piece.terminate()
+            piece.wait(END_S)
+            raise
+    found = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
     figures = [{line["figure"]: line["value"]} for line in found if "figure" in line]
-    return done.returncode, figures or found[-1:]
+    return piece.returncode, figures or found[-1:]
 
 
 def summed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,6 +235,7 @@ def _say(text: str) -> None:
 def main() -> None:
     """Run what the command line asks for; exit 1 when a part failed."""
     profiles = {"short": _short(), "long": _long()}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = _parser(list(profiles))
     asked = parser.parse_args()
     parts = [_scaled(part, asked.scale) for part in profiles[asked.profile]]
