@@ -43,7 +43,9 @@ def _shared(seeds: range, options: argparse.Namespace) -> Tally:
     shares = [seeds[number :: options.workers] for number in range(options.workers)]
     tally = Tally()
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        for other in [pool.submit(_run, share, options) for share in shares]:
+        # Not _run: a spawned process cannot find what is defined in __main__.
+        given = (options.mode, options.twice, options.swarm)
+        for other in [pool.submit(run_alone, share, *given) for share in shares]:
             tally.join(other.result())
     return tally
 
