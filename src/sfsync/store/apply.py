@@ -36,6 +36,7 @@ from .writing import MovedError, RecordWriter
 _log = structlog.get_logger()
 _AGAIN_MAX = 3
 _DEADLOCK = "40P01"
+_Project = Callable[[Sequence[asyncpg.Record]], Awaitable[None]]
 
 
 class Applier:
@@ -108,23 +109,22 @@ class Applier:
         return outcome
 
     async def release_held(self) -> int:
-        """Project what waited for its other half longer than it may; return how many records were released."""
+        """Project what waited for its other half longer than it may; return how many records were released.
+
+        Raises `PoisonError` when Postgres refuses too many of them.
+        """
         async with self._database.transaction() as connection:
             await refuse_if_fenced(connection, self._database, self.leadership)
             held = await connection.fetch(self._database.sql("load_held_due"), self.org)
         if held:
             # failpoint: held.found - records waited long enough for their other half
-            try:
-                await self._release(held)
-            except StoreError as error:
-                refuse_unless_poison(error)
-                for row in held:
-                    await self._or_park(row, self._release)
+            await self._project_or_park(held, self._release)
         return len(held)
 
     async def _release(self, held: Sequence[asyncpg.Record]) -> None:
         async with self._database.transaction() as connection:
             await refuse_if_fenced(connection, self._database, self.leadership)
+            await _wait_little_for_one(connection, held)
             touched = [
                 (Entity(row["entity"]), Touched(row["id"], row["subject_id"], is_linked=True)) for row in held
             ]
@@ -138,48 +138,45 @@ class Applier:
         Postgres refuses too many of them.
         """
         rows = await self._database.fetch("load_records_after", self.org, after)
-        try:
-            await self._reproject(rows)
-        except StoreError as error:
-            refuse_unless_poison(error)
-            parked = 0
-            for row in rows:
-                if await self._or_park(row, self._reproject):
-                    parked += 1
-                    refuse_many(parked, len(rows), error)
+        await self._project_or_park(rows, self._reproject)
         return rows[-1]["id"] if rows else None
 
     async def _reproject(self, rows: Sequence[asyncpg.Record]) -> None:
         async with self._database.transaction() as connection:
             await refuse_if_fenced(connection, self._database, self.leadership)
-            if len(rows) == 1:
-                # Others wait meanwhile, and there may be more.
-                await connection.execute(LOCK_WAIT)
+            await _wait_little_for_one(connection, rows)
             touched = [_touched_row(row) for row in rows]
             await self._records.project(connection, touched, ("mapping", ""), Outcome())
 
-    async def _or_park(
-        self, row: asyncpg.Record, project: Callable[[Sequence[asyncpg.Record]], Awaitable[None]]
-    ) -> bool:
-        """Project one record; one that Postgres refuses becomes a dead letter, waits no longer, and is read again.
-
-        Tell whether it was refused.
-        """
+    async def _project_or_park(self, rows: Sequence[asyncpg.Record], project: _Project) -> None:
+        """Project these records; those that Postgres refuses are parked, unless they are too many."""
         try:
-            await project([row])
+            await project(rows)
         except StoreError as error:
             refuse_unless_poison(error)
-            entity, record_id, reason = Entity(row["entity"]), RecordId(row["id"]), str(error)
-            _log.error("store.record.parked", record_id=record_id, entity=str(entity), reason=reason)
+        else:
+            return
+        parked = 0
+        for row in rows:
+            try:
+                await project([row])
+            except StoreError as error:
+                refuse_unless_poison(error)
+                parked += 1
+                refuse_many(parked, len(rows), error)
+                await self._park(row, str(error))
 
-            async def end_hold(connection: Connection) -> None:
-                await connection.execute(self._database.sql("end_hold"), self.org, record_id)
+    async def _park(self, row: asyncpg.Record, reason: str) -> None:
+        """Make a record that Postgres refuses a dead letter that waits for nothing and is read again."""
+        entity, record_id = Entity(row["entity"]), RecordId(row["id"])
+        _log.error("store.record.parked", record_id=record_id, entity=str(entity), reason=reason)
 
-            again = Refetch(entity, record_id, None, Cause.POISON)
-            letter = DeadLetter(reason, str(entity), record_id)
-            await self.apply(Batch([again], "event", 0, progress=end_hold, dead_letters=[letter]))
-            return True
-        return False
+        async def end_hold(connection: Connection) -> None:
+            await connection.execute(self._database.sql("end_hold"), self.org, record_id)
+
+        again = Refetch(entity, record_id, None, Cause.POISON)
+        letter = DeadLetter(reason, str(entity), record_id)
+        await self.apply(Batch([again], "event", 0, progress=end_hold, dead_letters=[letter]))
 
     async def _apply(self, batch: Batch, *, bisect: bool) -> Outcome:
         outcome = Outcome()
@@ -326,6 +323,12 @@ class Applier:
             # failpoint: resweep.owed - a reading is owed
         letters = [one for one in batch.dead_letters if one.record_id is None or one.record_id in loaded]
         await park(connection, self._database, self.org, letters)
+
+
+async def _wait_little_for_one(connection: Connection, rows: Sequence[asyncpg.Record]) -> None:
+    """Wait less for the lock of a record that is tried alone: others wait meanwhile, and there may be more."""
+    if len(rows) == 1:
+        await connection.execute(LOCK_WAIT)
 
 
 def _touched_row(row: asyncpg.Record) -> tuple[Entity, Touched]:
