@@ -12,13 +12,12 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import msgspec
+
+from ..daemon_log import DaemonLog, Entry
 
 _END_S = 15.0
-Entry = Mapping[str, Any]
 
 
 class Daemon:
@@ -26,7 +25,7 @@ class Daemon:
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self._process = process
-        self._read_bytes = 0
+        self._log = DaemonLog(log)
         self._entries: list[Entry] = []
         self.log = log
 
@@ -37,17 +36,7 @@ class Daemon:
 
     def entries(self) -> list[Entry]:
         """Return all whole lines that it wrote."""
-        with self.log.open("rb") as stream:
-            stream.seek(self._read_bytes)
-            fresh = stream.read()
-        whole = fresh[: fresh.rfind(b"\n") + 1]
-        self._read_bytes += len(whole)
-        for line in whole.splitlines():
-            try:
-                self._entries.append(msgspec.json.decode(line, type=dict[str, Any]))
-            except msgspec.MsgspecError:
-                # A start that fails before logging is set up writes plain text; `last_words` shows it.
-                continue
+        self._entries += self._log.fresh()
         return self._entries
 
     def last_words(self) -> str:

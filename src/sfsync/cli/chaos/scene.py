@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from .daemons import Daemon, Entry
+from ..daemon_log import Entry
+from .daemons import Daemon
 from .fitting import MappedField
 from .stage import Stage, Verdict
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .daemons import Daemon, Entry
+from ..daemon_log import Entry
+from .daemons import Daemon
 
 _USUAL = frozenset(
     [

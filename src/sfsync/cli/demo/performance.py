@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-import msgspec
 
 from ...errors import ConfigError
 from ...store.database import Connection
 from ...store.embedded import embedded_postgres
+from ..daemon_log import DaemonLog, Entry
 from .scenes import Scenes
 from .screen import Screen
 from .stage import DaemonProcess, Org, judge, open_daemon, open_org
@@ -46,26 +46,16 @@ class LogReader:
     """Follow the daemon's JSON log; keep the figures that the screen shows."""
 
     def __init__(self, path: Path, screen: Screen) -> None:
-        self._path = path
+        self._log = DaemonLog(path)
         self._screen = screen
-        self._read_bytes = 0
         self.is_ready = False
 
     def read(self) -> None:
         """Take in the complete lines that were written since the last call."""
-        with self._path.open("rb") as stream:
-            stream.seek(self._read_bytes)
-            fresh = stream.read()
-        complete = fresh[: fresh.rfind(b"\n") + 1]
-        self._read_bytes += len(complete)
-        for line in complete.splitlines():
-            try:
-                self._take(msgspec.json.decode(line, type=dict[str, object]))
-            except msgspec.MsgspecError:
-                # A start that fails before logging is set up writes plain text; the exit code tells.
-                continue
+        for entry in self._log.fresh():
+            self._take(entry)
 
-    def _take(self, entry: dict[str, object]) -> None:
+    def _take(self, entry: Entry) -> None:
         figures = self._screen.figures
         match entry:
             case {
