@@ -40,6 +40,7 @@ def make_org(seed: int = 1) -> Org:
         user_id=world.user_id,
     )
     org = Org(world, clock, Faults(), Settings(), credentials)
+    world.denied = lambda: org.settings.denied_entities
     org.sessions = Sessions(org)
     org.bus = EventBus(org)
     return org

@@ -190,7 +190,9 @@ class QueryJobs:
             return
         try:
             job.result = answer(
-                job.query, self._org.world.snapshot(job.lag_s), deleted=job.operation == "queryAll"
+                job.query,
+                self._org.world.snapshot(job.lag_s, job.user_id),
+                deleted=job.operation == "queryAll",
             )
         except ApiError as error:
             job.error = f"{error.code} : {error.message}"

@@ -89,7 +89,7 @@ class _Jobs:
         batch_id = self._org.world.ids.next("Batch")
         if job.info["operation"] in ("query", "queryAll"):
             deleted = job.info["operation"] == "queryAll"
-            result = run(text, self._org.world.snapshot(), deleted=deleted)
+            result = run(text, self._org.world.snapshot(user_id=request[USER]), deleted=deleted)
             job.batches[batch_id] = result.json(0, len(result), str(job.info["apiVersion"]))
             job.requests[batch_id] = text
         else:

@@ -45,7 +45,7 @@ class Call:
 
     def snapshot(self) -> "Snapshot":
         """Return the state that this call reads."""
-        return self.org.world.snapshot(self.lag_s)
+        return self.org.world.snapshot(self.lag_s, self.user_id)
 
     def transaction(self) -> "Transaction":
         """Begin the transaction that this call writes in."""

@@ -19,7 +19,7 @@ def records(world: World, entity: str | None, after: str, limit: int | None) -> 
     wanted = (
         record
         for record_id, record in sorted(world.records.items())
-        if record_id > after and entity in (None, record.entity)
+        if record_id > after and entity in (None, record.entity) and record.entity in getters
     )
     return [_record(record, getters[record.entity]) for record in islice(wanted, limit)]
 

@@ -21,6 +21,9 @@ KEY_PREFIXES = {
     "Query": "01g",
     "Job": "750",
     "Batch": "751",
+    "PermissionSet": "0PS",
+    "PermissionSetAssignment": "0Pa",
+    "ObjectPermissions": "110",
 }
 
 

@@ -44,7 +44,7 @@ class PushSettings:
     terse_failures: bool = False
     # The HTTP status beside a Bayeux 401; some gateways answer 401 here.
     auth_http_status: int = 200
-    # Entities the client's user may not see, lacking View All.
+    # Entities on which the API user lacks View All: no events, and reads show only the records that he owns.
     denied_entities: list[str] = field(default_factory=list)
     # The custom channel /data/Sync__chn: its entities (empty: all selected) and enrichment, like "Account.Industry".
     channel_entities: list[str] = field(default_factory=list)

@@ -68,7 +68,9 @@ def _deletions(call: Call, entity: str, start: datetime, end: datetime) -> list[
     world = call.org.world
     for commit in world.log[world.number_at(start - timedelta(seconds=1)) : snapshot.number]:
         for change in commit.changes:
-            if change.entity == entity and change.kind == "DELETE" and change.after is not None:
+            if change.entity != entity or change.kind != "DELETE" or change.after is None:
+                continue
+            if not snapshot.hides(entity, change.after):
                 found[change.record_id] = change.after["SystemModstamp"]
     in_span = ((record_id, stamp) for record_id, stamp in found.items() if start <= stamp < end)
     return [(record_id, stamp) for record_id, stamp in in_span if _is_gone(snapshot.get(record_id))]

@@ -121,7 +121,7 @@ def matches(call: Call, entity: EntityDef, key: str, value: str) -> list[str]:
     if field is None or not (field.external_id or field.type == "id"):
         raise ApiError("NOT_FOUND", f"Provided external ID field does not exist or is not accessible: {key}")
     wanted = store_value(field, value)
-    snapshot = call.org.world.snapshot()
+    snapshot = call.org.world.snapshot(user_id=call.user_id)
     if field.type == "id":
         found = snapshot.get(checked_id(entity, value))
         return [wanted] if found is not None and not found["IsDeleted"] else []

@@ -3,10 +3,11 @@
 Why: the standard fields are a table a reader can check against the Field Reference line by line, read at start;
 one class per entity would say the same in ten times the space. Field names are looked up without regard to case.
 
-Source: Object Reference for Salesforce (Account, Contact, Lead, Opportunity, User).
+Source: Object Reference for Salesforce (Account, Contact, Lead, Opportunity, User, PermissionSet,
+PermissionSetAssignment, ObjectPermissions).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 STRING_TYPES = frozenset(
@@ -133,12 +134,22 @@ class Schema:
 
     def __init__(self) -> None:
         self.entities = {name: _entity(name, plural, table) for name, plural, table in _ENTITIES}
+        # What a query may read besides.
+        self.setup = {name: _entity(name, plural, table) for name, plural, table in _SETUP}
         self.version = 1
 
     def entity(self, name: str) -> EntityDef | None:
         """Return an entity by its name in any case."""
-        exact = self.entities.get(name)
-        return exact or next((e for key, e in self.entities.items() if key.lower() == name.lower()), None)
+        return _named(self.entities, name)
+
+    def source(self, name: str) -> EntityDef | None:
+        """Return what a query may read, an entity or a setup object, by its name in any case."""
+        return _named(self.entities, name) or _named(self.setup, name)
+
+    def target(self, field: FieldDef) -> EntityDef | None:
+        """Return what a lookup points at, as far as this org has it."""
+        named = (self.source(name) for name in field.reference_to)
+        return next((found for found in named if found is not None), None)
 
     def add_field(self, entity: str, field: FieldDef, *, standard: bool = False) -> None:
         """Add a custom field, or a *standard* one that this org lacks. Raises ValueError if it exists or is misnamed."""
@@ -192,6 +203,11 @@ class Schema:
                 f"{entity}.{field.name} is a standard field: only custom ones (__c) can be changed"
             )
         return field
+
+
+def _named(entities: Mapping[str, EntityDef], name: str) -> EntityDef | None:
+    exact = entities.get(name)
+    return exact or next((e for key, e in entities.items() if key.lower() == name.lower()), None)
 
 
 def _entity(name: str, plural: str, table: str) -> EntityDef:
@@ -442,4 +458,39 @@ _ENTITIES = (
     ("Lead", "Leads", _LEAD),
     ("Opportunity", "Opportunities", _OPPORTUNITY),
     ("User", "Users", _USER),
+)
+
+# What an administrator gave to whom. It can be queried, and nothing else: describe and change events leave it out.
+_PERMISSION_SET = """
+Id id ro
+Name string:80 ro *
+Label string:80 ro *
+IsOwnedByProfile boolean ro
+PermissionsViewAllData boolean ro
+PermissionsModifyAllData boolean ro
+SystemModstamp datetime ro *
+"""
+_ASSIGNMENT = """
+Id id ro
+PermissionSetId reference ro * >PermissionSet:PermissionSet
+AssigneeId reference ro * >User:Assignee
+IsActive boolean ro
+SystemModstamp datetime ro *
+"""
+_OBJECT_PERMISSIONS = """
+Id id ro
+ParentId reference ro * >PermissionSet:Parent
+SobjectType picklist:40 ro *
+PermissionsRead boolean ro
+PermissionsCreate boolean ro
+PermissionsEdit boolean ro
+PermissionsDelete boolean ro
+PermissionsViewAllRecords boolean ro
+PermissionsModifyAllRecords boolean ro
+SystemModstamp datetime ro *
+"""
+_SETUP = (
+    ("PermissionSet", "Permission Sets", _PERMISSION_SET),
+    ("PermissionSetAssignment", "Permission Set Assignments", _ASSIGNMENT),
+    ("ObjectPermissions", "Object Permissions", _OBJECT_PERMISSIONS),
 )

@@ -65,7 +65,8 @@ class Scope:
                 "INVALID_FIELD", path, "relationship path too long: at most 5 levels are allowed"
             )
         relations = self._relations(path, names[:-1])
-        entity = self._target(relations[-1]) if relations else self.entity
+        entity = self.snapshot.world.schema.target(relations[-1]) if relations else self.entity
+        assert entity is not None, "the relations were resolved"  # noqa: S101  # narrows the type
         field = entity.visible(names[-1])
         if field is None:
             raise self.error("INVALID_FIELD", path, no_such_column(names[-1], entity.name))
@@ -91,18 +92,16 @@ class Scope:
         entity = self.entity
         for name in names:
             field = entity.relation(name)
-            if field is None or not any(t in self.snapshot.world.schema.entities for t in field.reference_to):
+            target = self.snapshot.world.schema.target(field) if field is not None else None
+            if field is None or target is None:
                 message = (
                     f"Didn't understand relationship '{name}' in field path. If you are attempting to use a custom "
                     f"relationship, be sure to append the '__r' after the custom relationship name. {_HINT}"
                 )
                 raise self.error("INVALID_FIELD", path, message)
             relations.append(field)
-            entity = self._target(field)
+            entity = target
         return tuple(relations)
-
-    def _target(self, relation: FieldDef) -> EntityDef:
-        return self.snapshot.world.schema.entities[relation.reference_to[0]]
 
 
 def no_such_column(name: str, entity: str) -> str:
@@ -125,7 +124,10 @@ def getter_of(entity: EntityDef, field: FieldDef, snapshot: "Snapshot") -> Gette
     if name == "IsEmailBounced":
         return lambda fields: fields.get("EmailBouncedReason") is not None
     absent = False if field.type == "boolean" else None
-    return lambda fields: fields.get(name, absent)
+    if name != "PermissionsViewAllRecords":
+        return lambda fields: fields.get(name, absent)
+    # Taken away by a setting, while the org runs.
+    return lambda fields: fields[name] and fields["SobjectType"] not in snapshot.world.denied()
 
 
 def _formula(entity: EntityDef, formula: str, snapshot: "Snapshot") -> Getter:

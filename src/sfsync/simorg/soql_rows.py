@@ -45,7 +45,8 @@ class Renderer:
         self._snapshot = snapshot
         self._root = root
         self.columns = columns
-        is_stored = all(not c.relations and c.field.formula is None for c in columns)
+        is_stored = root.entity in snapshot.world.schema.entities
+        is_stored &= all(not c.relations and c.field.formula is None for c in columns)
         self._is_flat = is_stored and not root.children and not root.parents
 
     def json(self, rows: Iterable[Row], version: str) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ def _plant(root: _Node, column: Column, scope: Scope) -> None:
     """Add a column to the tree of records that it is read from."""
     node, entity = root, scope.entity
     for relation in column.relations:
-        entity = scope.snapshot.world.schema.entities[relation.reference_to[0]]
+        entity = scope.snapshot.world.schema.target(relation) or entity
         fresh = (relation.name, _Node(entity.name))
         node = node.parents.setdefault(str(relation.relationship), fresh)[1]
     node.columns.append((column.field.name, getter_of(entity, column.field, scope.snapshot)))

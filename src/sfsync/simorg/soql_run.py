@@ -93,7 +93,7 @@ def grouped_result(query: Query, scope: Scope, rows: list[Row]) -> Result:
 
 def scope_of(query: Query, snapshot: Snapshot) -> Scope:
     """Return what the names of *query* mean. Raises SoqlError INVALID_TYPE."""
-    entity = snapshot.world.schema.entity(query.entity)
+    entity = snapshot.world.schema.source(query.entity)
     if entity is None:
         message = (
             f"sObject type '{query.entity}' is not supported. If you are attempting to use a custom object, be sure to "

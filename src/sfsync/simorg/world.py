@@ -8,7 +8,8 @@ of present rows with a separate event list would let the two drift apart.
 import random
 from bisect import bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,7 +56,7 @@ class World:
         self.rng = random.Random(seed)
         self.log: list[Commit] = []
         self.records: dict[str, Record] = {}
-        self.indexes = {entity: EntityIndex() for entity in schema.entities}
+        self.indexes = {entity: EntityIndex() for entity in (*schema.entities, *schema.setup)}
         self.referrers = Referrers()
         # Open transactions by key, with their start; the records they hold are locked for everybody else.
         self.open_since: dict[str, datetime] = {}
@@ -65,6 +66,8 @@ class World:
         # Deletions in their order, for emptying the recycle bin after fifteen days.
         self._deletions: deque[tuple[datetime, str]] = deque()
         self._listeners: list[Callable[[Commit], None]] = []
+        # Entities on which the API user lacks View All, as the settings of the org have it.
+        self.denied: Callable[[], Collection[str]] = tuple
         self.schema_changed_at = clock.now()
         self.texts = Texts()
         self._schema_listeners: list[Callable[[str, str, FieldDef], None]] = []
@@ -111,12 +114,13 @@ class World:
         record = self.records.get(record_id)
         return record.states[-1] if record and record.states else None
 
-    def snapshot(self, lag_s: float = 0.0) -> "Snapshot":
-        """Return the world as it was *lag_s* seconds ago."""
+    def snapshot(self, lag_s: float = 0.0, user_id: str | None = None) -> "Snapshot":
+        """Return the world as it was *lag_s* seconds ago; with *user_id* only what that user may see of it."""
+        veil = Veil(user_id, frozenset(self.denied())) if user_id is not None and self.denied() else None
         if lag_s <= 0:
-            return Snapshot(self, self.number)
+            return Snapshot(self, self.number, veil)
         now = self.clock.now().timestamp()
-        return Snapshot(self, self.number_at(datetime.fromtimestamp(now - lag_s, UTC)))
+        return Snapshot(self, self.number_at(datetime.fromtimestamp(now - lag_s, UTC)), veil)
 
     def oldest_open(self) -> datetime | None:
         """Return when the oldest transaction still open began."""
@@ -153,12 +157,25 @@ class World:
                     tx.expire(record_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Veil:
+    """What a user without View All on some *entities* cannot see: records of them that others own."""
+
+    user_id: str
+    entities: frozenset[str]
+
+    def hides(self, entity: str, fields: Mapping[str, Any]) -> bool:
+        """Tell whether the user cannot see this record."""
+        return entity in self.entities and fields.get("OwnerId") != self.user_id
+
+
 class Snapshot:
     """The world as one commit left it: the present indexes, with what changed since put back."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, number: int, veil: Veil | None = None) -> None:
         self.world = world
         self.number = number
+        self.veil = veil
         self._changed: dict[str, set[str]] = {}
         for commit in world.log[number:]:
             for change in commit.changes:
@@ -167,18 +184,30 @@ class Snapshot:
     def get(self, record_id: str) -> Mapping[str, Any] | None:
         """Return a record's fields in this snapshot."""
         record = self.world.records.get(record_id)
-        return record.at(self.number) if record else None
+        fields = record.at(self.number) if record else None
+        if self.veil is None or record is None or fields is None:
+            return fields
+        return None if self.veil.hides(record.entity, fields) else fields
+
+    def hides(self, entity: str, fields: Mapping[str, Any]) -> bool:
+        """Tell whether the reader may not see this record."""
+        return self.veil is not None and self.veil.hides(entity, fields)
 
     def by_id(self, entity: str, after: str = "") -> Iterator[Row]:
         """Yield (id, fields) in ascending order of id, beginning at the id *after* or behind it."""
-        records, number = self.world.records, self.number
+        records, number, veil = self.world.records, self.number, self.veil
         for record_id in self.world.indexes[entity].with_purged(self._changed.get(entity, ()), after):
             fields = records[record_id].at(number)
-            if fields is not None:
+            if fields is not None and (veil is None or not veil.hides(entity, fields)):
                 yield record_id, fields
 
     def by_stamp(self, entity: str, since: datetime = BEFORE_ALL) -> Iterator[Row]:
         """Yield (id, fields) in ascending order of (SystemModstamp, Id), from the instant *since* on."""
+        rows = self._by_stamp(entity, since)
+        veil = self.veil
+        return rows if veil is None else (row for row in rows if not veil.hides(entity, row[1]))
+
+    def _by_stamp(self, entity: str, since: datetime) -> Iterator[Row]:
         changed = self._changed.get(entity, set())
         pending = self._old_stamps(changed, since)
         for key in self.world.indexes[entity].stamps(since):
@@ -192,7 +221,7 @@ class Snapshot:
 
     def _old_stamps(self, changed: set[str], since: datetime) -> list[tuple[datetime, str]]:
         """Return where the records changed since this snapshot stood in it, last first."""
-        states = ((record_id, self.get(record_id)) for record_id in changed)
+        states = ((record_id, self.world.records[record_id].at(self.number)) for record_id in changed)
         stamps = ((fields["SystemModstamp"], record_id) for record_id, fields in states if fields is not None)
         return sorted((key for key in stamps if key[0] >= since), reverse=True)
 
