@@ -104,6 +104,12 @@ UNION ALL SELECT 'crm.company' FROM crm.company WHERE salesforce_id = $1
 """
 
 
+_UNSTORABLE = """
+    SELECT argument FROM sfsync.request WHERE kind = 'pull' GROUP BY argument
+    HAVING bool_and(outcome IN ('refused', 'unsettled') AND detail ->> 'error' LIKE '%SQLSTATE%')
+"""
+
+
 class Judge:
     """Sees one org and one store."""
 
@@ -166,7 +172,10 @@ class Judge:
         declined = {row["salesforce_id"] for row in stage.frozen.values() if row["salesforce_id"]}
         erased = await self._erased(self._org.world.records.keys() | declined)
         frozen = {id_: row for id_, row in stage.frozen.items() if row["salesforce_id"] not in erased}
-        adopted = None if stage.adopted is None else _adopted(self._org, stage.adopted, (people, companies))
+        adopted = None
+        if stage.adopted is not None:
+            asked = stage.adopted - await self._unstorable()
+            adopted = _adopted(self._org, asked, (people, companies))
         with patch.object(oracle_consent, "COMPARED", oracle_consent.COMPARED | {"nickname", "description"}):
             report = compare(listed, people, companies, Given(frozen, frozenset(erased), adopted))
         stage.note(
@@ -174,6 +183,10 @@ class Judge:
         )
         stage.met.note("end", "people", report.people)
         return [*report.differences, *await self._owed(stage), *await self._traces(erased)]
+
+    async def _unstorable(self) -> set[str]:
+        """Return the records that were asked for in vain, because Postgres refused their rows."""
+        return {row["argument"] for row in await self.connection.fetch(_UNSTORABLE)}
 
     async def _owed(self, stage: Stage) -> list[str]:
         """List what must come by itself, and has not come yet."""

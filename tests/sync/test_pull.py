@@ -316,6 +316,20 @@ async def test_asking_for_a_record_adopts_it(pg_dsn: str) -> None:
         assert await room.value("SELECT name FROM crm.company") == "Bakery"
 
 
+async def test_record_that_cannot_be_adopted_spoils_nobody_elses_pull(pg_dsn: str) -> None:
+    """They were only asked for together; who asked for it learns why."""
+    async with furnished(pg_dsn, adoption=Adoption(on_request=True)) as room:
+        contacts = await room.contacts(5)
+        await room.update(contacts[3], LastName="X")
+        await room.backfill()
+        await room.connection.execute("ALTER TABLE crm.person ADD CONSTRAINT no_x CHECK (last_name <> 'X')")
+        requests = [await asked(room, one) for one in contacts]
+        async with room.doing(room.requests.run()):
+            verdicts = [await answered(room, request) for request in requests]
+        assert [outcome for outcome, _ in verdicts] == ["created"] * 3 + ["refused", "created"]
+        assert "constraint no_x" in verdicts[3][1]["error"]
+
+
 # What cannot be asked for -------------------------------------------------------------------------------
 
 

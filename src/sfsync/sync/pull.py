@@ -19,12 +19,13 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from ..core.ids import Entity, RecordId, entity_of, record_id
-from ..errors import AuthError, LimitError, QueryError, SalesforceError, UnavailableError
+from ..errors import AuthError, LimitError, QueryError, SalesforceError, StoreError, UnavailableError
 from ..log import describe_error
 from ..salesforce.rest import READ_IDS_MAX, Rest
 from ..store.batch import Batch
 from ..store.database import Connection
 from ..store.erased import find_erased
+from ..store.poison import refuse_unless_poison
 from ..store.standing import Standing, load_questions, load_standings, record_of_person
 from .answering import Answer, Request
 from .reading import Found, read_records
@@ -65,11 +66,11 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Round:
-    """What one round has read so far; `refused` records could not be asked for."""
+    """What one round has read so far; `refused` records could not be asked for, or cannot be stored."""
 
     read: set[RecordId] = field(default_factory=set)
     found: list[Found] = field(default_factory=list)
-    refused: dict[RecordId, QueryError] = field(default_factory=dict)
+    refused: dict[RecordId, QueryError | StoreError] = field(default_factory=dict)
 
     @property
     def as_of_ms(self) -> int:
@@ -186,8 +187,10 @@ class Pull:
         ids = list(dict.fromkeys(asked.record for asked in wanted))
         before = await load_standings(database, org, ids)
         source = _source(wanted)
-        await self._adopt([one for one in ids if before[one].is_known and not before[one].adopted], source)
         after, work = before, _Round()
+        await self._adopt(
+            work, [one for one in ids if before[one].is_known and not before[one].adopted], source
+        )
         for _ in range(_HOPS_MAX):
             missing = _to_read(wanted, after) - work.read
             if not missing:
@@ -224,8 +227,8 @@ class Pull:
             question = (await load_questions(self._work.database, [stands.person_id])).get(stands.person_id)
         return judge(record, before[record], stands, question, as_of_ms=work.as_of_ms)
 
-    async def _adopt(self, ids: Sequence[RecordId], source: str) -> None:
-        """Let known records become people and companies from now on."""
+    async def _adopt(self, work: _Round, ids: Sequence[RecordId], source: str) -> None:
+        """Let known records become people and companies from now on; one that Postgres refuses hinders no other."""
         if not ids:
             return
 
@@ -233,7 +236,16 @@ class Pull:
             await connection.execute(self._work.database.sql("adopt_records"), self._work.org, ids)
             return ids
 
-        await self._work.writer.change("pull", adopt, source=source)
+        try:
+            await self._work.writer.change("pull", adopt, source=source)
+        except StoreError as error:
+            refuse_unless_poison(error)
+            if len(ids) == 1:
+                work.refused[ids[0]] = error
+                return
+            middle = len(ids) // 2
+            await self._adopt(work, ids[:middle], source)
+            await self._adopt(work, ids[middle:], source)
 
     async def _read(self, work: _Round, ids: Collection[RecordId], source: str, left_s: float) -> None:
         """Read records of all entities at once and commit what was found, ahead of all other work."""
