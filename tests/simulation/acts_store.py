@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import asyncpg
+
 from sfsync.core.ids import RecordId
 from sfsync.core.people_cells import ImportRow
 from sfsync.simorg.ids import to_18
@@ -35,9 +37,14 @@ async def declined(s: Stage) -> None:
 
 
 async def decline_person(s: Stage, person_id: int) -> None:
-    async with s.judge.connection.transaction():
-        await s.judge.connection.execute("SELECT crm.decide($1, 'decline')", person_id)
-        rows = await s.judge.connection.fetch(_DECLINED, person_id)
+    try:
+        async with s.judge.connection.transaction():
+            await s.judge.connection.execute("SELECT crm.decide($1, 'decline')", person_id)
+            rows = await s.judge.connection.fetch(_DECLINED, person_id)
+    except asyncpg.CheckViolationError:
+        # The application refuses this row from everybody, itself included.
+        s.met.note("fault", "decline refused")
+        return
     s.met.note("fault", "decline")
     for row in rows:
         s.frozen.setdefault(row["id"], json.loads(row["row"]))
