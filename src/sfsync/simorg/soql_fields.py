@@ -121,9 +121,12 @@ def getter_of(entity: EntityDef, field: FieldDef, snapshot: "Snapshot") -> Gette
         return _formula(entity, field.formula, snapshot)
     if name == "Name" and (entity.is_person or entity.name == "User"):
         return full_name
+    return _stored(name, False if field.type == "boolean" else None, snapshot)
+
+
+def _stored(name: str, absent: bool | None, snapshot: "Snapshot") -> Getter:  # noqa: FBT001 - a value, not a switch
     if name == "IsEmailBounced":
         return lambda fields: fields.get("EmailBouncedReason") is not None
-    absent = False if field.type == "boolean" else None
     if name != "PermissionsViewAllRecords":
         return lambda fields: fields.get(name, absent)
     # Taken away by a setting, while the org runs.
