@@ -36,6 +36,7 @@ from tenacity import (
 from ..errors import AuthError, ConfigError, OrgMismatchError, SalesforceError, UnavailableError
 from ..log import describe_error
 from .auth import Credentials, RefreshToken, Session, fetch_token, flow_of
+from .budget import Lane, lane_in_use
 from .refusals import is_fake_401, read_error_array, refusal
 from .transport import CONNECT_S, Body, date_ms, network_errors, open_http, tls_context
 
@@ -98,7 +99,8 @@ class _Call:
 class Connection:
     """A logged-in org. Make one with `open_connection`.
 
-    `calls` counts requests by kind, those only that Salesforce counts against the daily allocation.
+    `calls` counts requests by kind and `lane_calls` by lane, those only that Salesforce counts against the daily
+    allocation.
     """
 
     def __init__(self, http: aiohttp.ClientSession, credentials: Credentials, link: Link) -> None:
@@ -106,6 +108,7 @@ class Connection:
         self.org_id = ""
         self.api_usage: ApiUsage | None = None
         self.calls: Counter[str] = Counter()
+        self.lane_calls: Counter[Lane] = Counter()
         self.logins = 0
         self.last_date_ms: int | None = None
         self._last_date_at = float("-inf")
@@ -216,6 +219,7 @@ class Connection:
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         self.calls[call.kind] += 1
+        self.lane_calls[lane_in_use()] += 1
         answer = await self._exchange(session.instance_url, call, headers)
         if usage := _USAGE.search(answer.headers.get("Sforce-Limit-Info", "")):
             self.api_usage = ApiUsage(int(usage[1]), int(usage[2]))
