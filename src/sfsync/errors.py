@@ -67,6 +67,14 @@ class QueryError(SalesforceError):
     """The request is wrong for this org as it is now, for example a field that is gone or hidden."""
 
 
+class BulkFailedError(SalesforceError):
+    """A Bulk job ended without a result, or did not end in time; `state` says which."""
+
+    def __init__(self, state: str, message: str) -> None:
+        super().__init__(message, code=f"JOB_{state.upper()}")
+        self.state = state
+
+
 class SubscribeError(SalesforceError):
     """A subscription was refused for a reason that waiting does not mend."""
 

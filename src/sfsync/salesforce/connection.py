@@ -44,6 +44,7 @@ log = structlog.get_logger()
 
 API_VERSION = "66.0"
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
+DOWNLOAD_BYTES_MAX = 1024 * 1024 * 1024
 CLOCK_AGE_S_MAX = 3.0
 RETRY_AFTER_S_PATIENCE = 60.0
 _VERSION = re.compile(r"[1-9][0-9]{1,2}\.0")
@@ -60,6 +61,14 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     date_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A successful answer whose body is still to be read."""
+
+    headers: Mapping[str, str]
+    body: Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,7 @@ class _Call:
     path: str
     kind: str
     body: bytes | None
+    accept: str | None = None
 
 
 class Connection:
@@ -186,15 +196,43 @@ class Connection:
         session = await self.session()
         answer = await self._send(session, call)
         if answer.status == 401:
-            self.invalidate(session)
-            if is_fake_401(read_error_array(answer.body)):
-                lacking = AuthError("the token lacks the scope to use the API (api, or full)", code=_NO_SCOPE)
-                self._pause_logins(lacking)
-                raise lacking
-            session = await self.session()
+            session = await self._log_in_again(session, answer)
             answer = await self._send(session, call)
         if 200 <= answer.status < 300:
             return answer
+        raise self._refused(session, answer)
+
+    @asynccontextmanager
+    async def download(self, path: str, *, kind: str, accept: str) -> AsyncIterator[Download]:
+        """Send a GET and yield the answer while it arrives, for bodies that must not be held whole.
+
+        Raises what `request` raises. Not reading is back pressure; reading raises what `Body.read` raises.
+        """
+        session = await self.session()
+        call = _Call("GET", path, kind, None, accept)
+        response = await self._open(session, call)
+        try:
+            if response.status == 401:
+                session = await self._log_in_again(session, await _whole(response))
+                response.close()
+                response = await self._open(session, call)
+            if not 200 <= response.status < 300:
+                raise self._refused(session, await _whole(response))
+            self.note_date(date_ms(response.headers))
+            yield Download(response.headers, Body(response, size_max=DOWNLOAD_BYTES_MAX))
+        finally:
+            response.close()
+
+    async def _log_in_again(self, session: Session, answer: Answer) -> Session:
+        self.invalidate(session)
+        if is_fake_401(read_error_array(answer.body)):
+            lacking = AuthError("the token lacks the scope to use the API (api, or full)", code=_NO_SCOPE)
+            self._pause_logins(lacking)
+            raise lacking
+        return await self.session()
+
+    def _refused(self, session: Session, answer: Answer) -> SalesforceError:
+        """Return what an answer other than success means, and let the login learn from it."""
         if answer.status == 401 or 300 <= answer.status < 400:
             # A moved org answers with redirects, which are not followed: the next login tells its new address.
             self.invalidate(session)
@@ -203,27 +241,54 @@ class Connection:
         error = refusal(answer.status, answer.headers, answer.body, is_quota_spent=is_quota_spent)
         if isinstance(error, AuthError):
             self._pause_logins(error)
-        raise error
+        return error
 
     async def read(self, path: str, *, kind: str, tries: int = 1, body: bytes | None = None) -> Answer:
         """Send a request that changes nothing, up to *tries* times while Salesforce is away."""
-        async for attempt in _retrying(tries, kind):
+        async for attempt in retrying(tries, kind):
             with attempt:
                 return await self.request("GET" if body is None else "POST", path, kind=kind, body=body)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _send(self, session: Session, call: _Call) -> Answer:
+        headers = self._begin(session, call)
+        answer = await self._exchange(session.instance_url, call, headers)
+        self._note_usage(answer.headers)
+        return answer
+
+    def _begin(self, session: Session, call: _Call) -> dict[str, str]:
+        """Count a request that is about to be sent, and return its headers."""
         if not call.path.startswith("/services/"):
             raise SalesforceError(f"not a path of the Salesforce API: {call.path[:80]!r}", code="PATH")
         headers = self.headers(session)
         if call.body is not None:
             headers["Content-Type"] = "application/json"
+        if call.accept is not None:
+            headers["Accept"] = call.accept
         self.calls[call.kind] += 1
         self.lane_calls[lane_in_use()] += 1
-        answer = await self._exchange(session.instance_url, call, headers)
-        if usage := _USAGE.search(answer.headers.get("Sforce-Limit-Info", "")):
+        return headers
+
+    def _note_usage(self, headers: Mapping[str, str]) -> None:
+        if usage := _USAGE.search(headers.get("Sforce-Limit-Info", "")):
             self.api_usage = ApiUsage(int(usage[1]), int(usage[2]))
-        return answer
+
+    async def _open(self, session: Session, call: _Call) -> aiohttp.ClientResponse:
+        """Send a request and return its answer with the body unread; the caller closes it."""
+        headers = self._begin(session, call)
+        with network_errors("Salesforce cannot be reached"):
+            response = await self._http.request(
+                call.method,
+                yarl.URL(session.instance_url + call.path, encoded=True),
+                headers=headers,
+                # How long the whole takes depends on who reads it; that something comes does not.
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=CONNECT_S, sock_read=self._link.timings.request_s
+                ),
+                allow_redirects=False,
+            )
+        self._note_usage(response.headers)
+        return response
 
     async def _exchange(self, origin: str, call: _Call, headers: Mapping[str, str]) -> Answer:
         with network_errors("Salesforce cannot be reached"):
@@ -318,7 +383,13 @@ async def open_connection(
         yield connection
 
 
-def _retrying(tries: int, kind: str) -> AsyncRetrying:
+async def _whole(response: aiohttp.ClientResponse) -> Answer:
+    """Read the answer that a download got in place of what it asked for."""
+    body = await Body(response, size_max=ANSWER_BYTES_MAX).read_all()
+    return Answer(response.status, response.headers, body, date_ms(response.headers))
+
+
+def retrying(tries: int, kind: str) -> AsyncRetrying:
     """Return the one retry policy of this package: bounded, exponential with full jitter, obeying Retry-After."""
     jitter = wait_random_exponential(multiplier=0.5, max=30)
 
