@@ -91,7 +91,7 @@ async def test_every_reply_carries_usage_and_the_orgs_date(site: Site) -> None:
     await site.control("POST", "clock", {"advance_s": 86_400 * 3})
     for path in ("limits", "nothing"):
         answer = await site.ask("GET", path)
-        used = site.org.stats.usage(site.org.clock.now_ms())
+        used = site.org.stats.api.today(site.org.clock.now_ms())
         assert answer.headers["Sforce-Limit-Info"] == f"api-usage={used}/115000"
         age = site.org.clock.now() - parsedate_to_datetime(answer.headers["Date"])
         assert abs(age) < timedelta(seconds=5)
@@ -100,7 +100,7 @@ async def test_every_reply_carries_usage_and_the_orgs_date(site: Site) -> None:
 async def test_the_daily_limit_refuses_calls_and_shows_in_limits(site: Site) -> None:
     """REQUEST_LIMIT_EXCEEDED is a 403, not a 429."""
     left = (await site.get("limits"))["DailyApiRequests"]
-    assert left["Max"] - left["Remaining"] == site.org.stats.api_requests
+    assert left["Max"] - left["Remaining"] == site.org.stats.api.total
     await site.control("POST", "settings", {"api_limit": 1})
     assert code_of(await site.ask("GET", "limits")) == (403, "REQUEST_LIMIT_EXCEEDED")
     await site.control("POST", "clock", {"advance_s": 86_400})

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from sfsync.simorg import burst
 from sfsync.simorg.control_faults import fault_kinds, plant
-from sfsync.simorg.control_input import ControlError, Input, answering, change_settings, input_of
+from sfsync.simorg.control_input import NUMBER_MAX, ControlError, Input, answering, change_settings, input_of
 from sfsync.simorg.control_state import commit_json, commits, records
 from sfsync.simorg.control_steps import Steps, hold_open
 from sfsync.simorg.fields_change import change_field
@@ -74,7 +74,7 @@ class _Control:
         told = {
             name: part.stats() for name in ("bus", "sessions") if hasattr(part := getattr(org, name), "stats")
         }
-        numbers = {"api_requests": org.stats.api_requests, "commits": org.world.number}
+        numbers = {"api_requests": org.stats.api.total, "commits": org.world.number}
         return {**numbers, "calls": dict(org.stats.calls), "details": org.stats.details, **told}
 
     async def clock(self, _request: web.Request) -> Any:
@@ -141,6 +141,20 @@ class _Control:
     async def change_settings(self, request: web.Request) -> Any:
         change_settings(self._org.settings, await input_of(request))
         return await self.settings(request)
+
+    async def usage(self, _request: web.Request) -> Any:
+        stats, now_ms = self._org.stats, self._org.clock.now_ms()
+        return {"api_requests": stats.api.today(now_ms), "bulk_jobs": stats.bulk_jobs.today(now_ms)}
+
+    async def set_usage(self, request: web.Request) -> Any:
+        given = (await input_of(request)).only("api_requests", "bulk_jobs")
+        stats, now_ms = self._org.stats, self._org.clock.now_ms()
+        for name, counted in (("api_requests", stats.api), ("bulk_jobs", stats.bulk_jobs)):
+            given.within(name, 0, NUMBER_MAX)
+            count = given.optional(name, "a whole number")
+            if count is not None:
+                counted.set_today(now_ms, count)
+        return await self.usage(request)
 
     async def revoke(self, request: web.Request) -> Any:
         given = (await input_of(request)).only("token")
@@ -216,6 +230,14 @@ _ROUTES: dict[tuple[str, str], tuple[Handler, str]] = {
     ),
     ("GET", "/control/settings"): (_Control.settings, "all settings"),
     ("POST", "/control/settings"): (_Control.change_settings, "change settings, all or nothing"),
+    ("GET", "/control/usage"): (
+        _Control.usage,
+        "what was used of the day's API requests and Bulk query jobs",
+    ),
+    ("POST", "/control/usage"): (
+        _Control.set_usage,
+        'say how much of them was used: {"api_requests"?, "bulk_jobs"?}; the limits are settings',
+    ),
     ("POST", "/control/revoke"): (_Control.revoke, 'void all tokens, or {"token"}'),
     ("GET", "/control/life"): (_Control.life, "what background life has done"),
     ("POST", "/control/life"): (

@@ -20,6 +20,15 @@ REST_FAULTS = {
     "stale_read": 'read the org as it was "s" seconds ago (3)',
     "truncate": 'announce the whole body, send its first "bytes" (20), drop the connection',
 }
+BULK_FAULTS = {
+    "bulk_refuse": 'refuse to create a query job; "code"?: "LIMIT_EXCEEDED" | "INVALIDENTITY"; subject: "operation SOQL"',
+    "bulk_fail": 'the job ends as Failed; "message"?: its errorMessage (none); same subject',
+    "bulk_abort": "an administrator aborts the job while it runs; same subject",
+    "bulk_stuck": 'the job stays InProgress "s" seconds longer (60), its rows read already; same subject',
+    "bulk_forget": 'the job is gone, 404 from now on; subject: "METHOD path?query"',
+    "bulk_slow": 'send a page at "bytes_s" bytes a second (10000); subject: "METHOD path?query"',
+    "bulk_miscount": 'Sforce-NumberOfRecords is wrong "by" so many (-1); subject: "METHOD path?query"',
+}
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 _HEADER_NAME = re.compile(r"[\w.-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[ -~]*")
@@ -31,6 +40,11 @@ PARAMETERS: dict[str, dict[str, str]] = {
     "limit_reached": {"which": "daily or concurrent"},
     "stale_read": {"s": "a number"},
     "truncate": {"bytes": "a whole number"},
+    "bulk_refuse": {"code": "LIMIT_EXCEEDED or INVALIDENTITY"},
+    "bulk_fail": {"message": "a string"},
+    "bulk_stuck": {"s": "a number"},
+    "bulk_slow": {"bytes_s": "a number"},
+    "bulk_miscount": {"by": "a whole number"},
     "cometd_delay": {"s": "a number"},
     "cometd_hang": {"s": "a number"},
     "cometd_html_503": _PAGE,
@@ -51,7 +65,7 @@ PARAMETERS: dict[str, dict[str, str]] = {
 
 def fault_kinds() -> dict[str, str]:
     """Return what every kind does and takes, besides `times` and `match`."""
-    return {**REST_FAULTS, **PUSH_FAULTS}
+    return {**REST_FAULTS, **BULK_FAULTS, **PUSH_FAULTS}
 
 
 def plant(faults: Faults, given: Input) -> Fault:
@@ -73,16 +87,16 @@ def plant(faults: Faults, given: Input) -> Fault:
 def _check(given: Input, name: str, wanted: str) -> None:
     if wanted == "any" or name not in given.members:
         return
-    if wanted == "daily or concurrent":
-        given.chosen(name, ("daily", "concurrent"))
+    if " or " in wanted:
+        given.chosen(name, wanted.split(" or "))
         return
     value = given.required(name, wanted)
-    if name == "s" and value < 0:
-        raise ControlError(f"{given.where}: s must not be negative; got {value}")
+    if name == "bytes_s" and value < 1:
+        raise ControlError(f"{given.where}: bytes_s must be at least 1; got {value}")
+    if name in ("s", "bytes") and value < 0:
+        raise ControlError(f"{given.where}: {name} must not be negative; got {value}")
     if name in ("code", "status") and not 200 <= value <= 599:
         raise ControlError(f"{given.where}: {name} must be an HTTP status that ends a request; got {value}")
-    if name == "bytes" and value < 0:
-        raise ControlError(f"{given.where}: bytes must not be negative; got {value}")
     if name == "content_type" and not _CONTENT_TYPE.fullmatch(value):
         raise ControlError(f"{given.where}: content_type must look like text/html; got {value!r}")
     if name == "headers":

@@ -36,8 +36,17 @@ EVENT_KINDS = (
     "malformed_event",
     "expire_replay",
 )
+BULK_KINDS = (
+    "bulk_refuse",
+    "bulk_fail",
+    "bulk_abort",
+    "bulk_stuck",
+    "bulk_forget",
+    "bulk_slow",
+    "bulk_miscount",
+)
 TOKEN_KINDS = ("token_refuse", "token_status")
-KINDS = frozenset(REST_KINDS + COMETD_KINDS + EVENT_KINDS + TOKEN_KINDS)
+KINDS = frozenset(REST_KINDS + BULK_KINDS + COMETD_KINDS + EVENT_KINDS + TOKEN_KINDS)
 
 
 @dataclass(slots=True)

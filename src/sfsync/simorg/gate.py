@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus
 
 from aiohttp import hdrs, web
 
+from sfsync.simorg.bulk_results import Page
 from sfsync.simorg.errors import ApiError, not_found
 from sfsync.simorg.json_body import write_json
 from sfsync.simorg.shield import api_error_of
@@ -46,11 +47,11 @@ def gate(org: "Org") -> Any:
         refused = await _suffer(org, request, subject)
         response = refused or await _guarded(org, request, handler)
         response.headers["Sforce-Limit-Info"] = (
-            f"api-usage={org.stats.usage(org.clock.now_ms())}/{org.settings.api_limit}"
+            f"api-usage={org.stats.api.today(org.clock.now_ms())}/{org.settings.api_limit}"
         )
         truncated = org.faults.take("truncate", subject)
-        if truncated is not None and isinstance(response, web.Response):
-            return await _truncate(request, response, int(truncated.params.get("bytes", 20)))
+        if truncated is not None:
+            return await _cut_off(request, response, int(truncated.params.get("bytes", 20)))
         if accepts_gzip(request, response):
             response.enable_compression(web.ContentCoding.gzip)
         return response
@@ -100,9 +101,9 @@ def _admit(org: "Org", request: web.Request) -> None:
     if session is None:
         raise ApiError("INVALID_SESSION_ID", "Session expired or invalid")
     request[USER] = session.user_id
-    if org.stats.usage(org.clock.now_ms()) >= org.settings.api_limit:
+    if org.stats.api.today(org.clock.now_ms()) >= org.settings.api_limit:
         raise ApiError("REQUEST_LIMIT_EXCEEDED", _LIMIT_MESSAGES["daily"])
-    org.stats.api_requests += 1
+    org.stats.api.total += 1
 
 
 def _check_version(version: float) -> None:
@@ -157,8 +158,12 @@ def _cut(request: web.Request) -> web.Response:
     return web.Response(status=500)
 
 
-async def _truncate(request: web.Request, response: web.Response, length: int) -> web.StreamResponse:
+async def _cut_off(request: web.Request, response: web.StreamResponse, length: int) -> web.StreamResponse:
     """Announce the whole body, send its first *length* bytes, then drop the connection."""
+    if isinstance(response, Page):
+        response.cut_after = length
+    if not isinstance(response, web.Response):
+        return response
     body = response.body if isinstance(response.body, bytes) else b""
     partial = web.StreamResponse(status=response.status, headers=response.headers)
     partial.content_length = len(body)

@@ -40,6 +40,12 @@ class Settings(PushSettings):
     concurrent_clients: int = 1_000
     overflow_at: int = 100_000
     bulk_delay_s: float = 0.2
+    # Query jobs that may be created in a day.
+    bulk_job_limit: int = 10_000
+    # Compress results for whoever accepts that.
+    bulk_gzip: bool = True
+    # Answer a query job that asks the same of an unchanged org from the file of the one before.
+    bulk_keep_results: bool = False
     cdc_entities: list[str] = field(default_factory=lambda: ["Lead", "Contact", "Account"])
 
 
@@ -56,21 +62,36 @@ class Credentials:
 
 
 @dataclass(slots=True)
+class DayCount:
+    """Something of which only so much is allowed a day: all there ever was, and what falls on today.
+
+    It is counted anew when a day of org time has gone by; the real org rolls by the hour.
+    """
+
+    total: int = 0
+    _day_began_ms: int = 0
+    _before: int = 0
+
+    def today(self, now_ms: int) -> int:
+        """Return the count of the current day of org time."""
+        if now_ms - self._day_began_ms >= DAY_MS:
+            self._day_began_ms, self._before = now_ms, self.total
+        return self.total - self._before
+
+    def set_today(self, now_ms: int, count: int) -> None:
+        """Let *count* be the count of the current day, as if others had used it up."""
+        self.today(now_ms)
+        self._before = self.total - count
+
+
+@dataclass(slots=True)
 class Stats:
     """What was asked of the org: call counts by kind, and the details worth keeping of some of them."""
 
     calls: Counter[str] = field(default_factory=Counter)
     details: dict[str, list[Any]] = field(default_factory=dict)
-    api_requests: int = 0
-    # Usage is counted anew when a day of org time has gone by; the real org rolls by the hour.
-    _day_began_ms: int = 0
-    _requests_before: int = 0
-
-    def usage(self, now_ms: int) -> int:
-        """Return the API requests made in the current day of org time."""
-        if now_ms - self._day_began_ms >= DAY_MS:
-            self._day_began_ms, self._requests_before = now_ms, self.api_requests
-        return self.api_requests - self._requests_before
+    api: DayCount = field(default_factory=DayCount)
+    bulk_jobs: DayCount = field(default_factory=DayCount)
 
     def note(self, kind: str, detail: Any) -> None:
         """Count one call of *kind* and keep *detail* (the last thousand)."""

@@ -98,10 +98,13 @@ def resources(call: Call) -> Reply:
 def limits(call: Call) -> Reply:
     """Tell what is left of the org's allocations."""
     stats, settings = call.org.stats, call.org.settings
-    delivered = stats.calls["event.delivered"]
+    delivered, now_ms = stats.calls["event.delivered"], call.org.clock.now_ms()
     left = {
-        "DailyApiRequests": (settings.api_limit, settings.api_limit - stats.usage(call.org.clock.now_ms())),
-        "DailyBulkV2QueryJobs": (10_000, 10_000 - stats.calls["bulk2.job"]),
+        "DailyApiRequests": (settings.api_limit, settings.api_limit - stats.api.today(now_ms)),
+        "DailyBulkV2QueryJobs": (
+            settings.bulk_job_limit,
+            settings.bulk_job_limit - stats.bulk_jobs.today(now_ms),
+        ),
         "DailyBulkV2QueryFileStorageMB": (976_562, 976_562),
         "DailyDeliveredPlatformEvents": (settings.delivery_limit, settings.delivery_limit - delivered),
         "StreamingApiConcurrentClients": (settings.concurrent_clients, settings.concurrent_clients),

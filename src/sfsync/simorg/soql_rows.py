@@ -64,8 +64,8 @@ class Renderer:
 
         return self._kept(rows, ("json", version), text_of)
 
-    def csv(self, rows: Iterable[Row], delimiter: str, line_end: str) -> str:
-        """Return *rows* as Bulk answers them: every value quoted, nothing for null, no header."""
+    def csv(self, rows: Iterable[Row], delimiter: str, line_end: str) -> list[str]:
+        """Return the lines of *rows* as Bulk answers them: every value quoted, nothing for null, no header."""
         getters = [column.get for column in self.columns]
         quoted = f'"{delimiter}"'
 
@@ -73,8 +73,8 @@ class Renderer:
             return '"' + quoted.join([csv_text(get(fields)) for get in getters]) + '"' + line_end
 
         if not self._is_flat:
-            return "".join([text_of(*row) for row in rows])
-        return "".join(self._kept(rows, ("csv", delimiter, line_end), text_of))
+            return [text_of(*row) for row in rows]
+        return self._kept(rows, ("csv", delimiter, line_end), text_of)
 
     def _kept(
         self, rows: Iterable[Row], form: tuple[str, ...], text_of: Callable[[str, Any], Any]

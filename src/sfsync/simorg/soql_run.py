@@ -47,6 +47,12 @@ class Result:
             return self.json(start, end, version)
         return self.renderer.encoded(self.rows[start:end], version)
 
+    def csv_slices(self, delimiter: str, line_end: str, size: int) -> Iterator[list[str]]:
+        """Yield the lines of all rows, *size* at a time, without the header."""
+        assert self.renderer is not None, "a bulk query is never an aggregate one"  # noqa: S101  # narrows the type
+        for start in range(0, len(self.rows), size):
+            yield self.renderer.csv(self.rows[start : start + size], delimiter, line_end)
+
     def __len__(self) -> int:
         return len(self.rows) if self.groups is None else len(self.groups)
 
