@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from sfsync.core.commands import Cause, Refetch
+from sfsync.core.commands import Cause, Image, Refetch
 from sfsync.core.ids import Entity, record_id
 from sfsync.core.order import Clocks
 from sfsync.core.people_cells import ImportRow
+from sfsync.salesforce.connection import Connection
 from sfsync.store.adoption import Adoption
 from sfsync.store.batch import Batch
 from sfsync.store.erased import Erased
@@ -314,6 +315,27 @@ async def test_asking_for_a_record_adopts_it(pg_dsn: str) -> None:
                 assert detail["person_id"] == await person_of(room, contact)
                 assert (await pulled(room, contact))[0] == "equal"
         assert await room.value("SELECT name FROM crm.company") == "Bakery"
+
+
+async def test_record_that_an_event_tells_of_while_it_is_read_is_adopted(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was unknown when the pull began and known when it was written: neither moment adopted it (history 837)."""
+    async with furnished(pg_dsn, adoption=Adoption(on_request=True)) as room:
+        [contact] = await room.contacts(1, LastName="Doe")
+        asks = Connection.clock_ms
+
+        async def told_meanwhile(connection: Connection) -> int:
+            now_ms = await asks(connection)
+            image = Image(Entity.CONTACT, contact, now_ms, {"LastName": "Doe"})
+            await room.writer.submit(Batch([image], "event", now_ms))
+            return now_ms
+
+        monkeypatch.setattr(Connection, "clock_ms", told_meanwhile)
+        async with room.doing(room.requests.run()):
+            outcome, detail = await pulled(room, contact)
+        assert outcome in ("created", "unsettled")
+        assert detail["person_id"] == await person_of(room, contact)
 
 
 async def test_record_that_cannot_be_adopted_spoils_nobody_elses_pull(pg_dsn: str) -> None:

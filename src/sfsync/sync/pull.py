@@ -187,16 +187,15 @@ class Pull:
         ids = list(dict.fromkeys(asked.record for asked in wanted))
         before = await load_standings(database, org, ids)
         source = _source(wanted)
-        after, work = before, _Round()
-        await self._adopt(
-            work, [one for one in ids if before[one].is_known and not before[one].adopted], source
-        )
+        work = _Round()
+        after = await self._once_adopted(work, before, source)
         for _ in range(_HOPS_MAX):
             missing = _to_read(wanted, after) - work.read
             if not missing:
                 break
             await self._read(work, missing, source, min(asked.request.left_s for asked in wanted))
-            after = await load_standings(database, org, ids)
+            # An event may have told of a record while it was read, and adopts nobody.
+            after = await self._once_adopted(work, await load_standings(database, org, ids), source)
         answers = [await self._judged(asked, erased, before, after, work) for asked in taken]
         _log.info(
             "pull.completed",
@@ -227,10 +226,22 @@ class Pull:
             question = (await load_questions(self._work.database, [stands.person_id])).get(stands.person_id)
         return judge(record, before[record], stands, question, as_of_ms=work.as_of_ms)
 
+    async def _once_adopted(
+        self, work: _Round, standings: Mapping[RecordId, Standing], source: str
+    ) -> Mapping[RecordId, Standing]:
+        """Adopt those of these records that are known, and return how all of them stand then."""
+        late = [
+            one
+            for one, stands in standings.items()
+            if stands.is_known and not stands.adopted and one not in work.refused
+        ]
+        if not late:
+            return standings
+        await self._adopt(work, late, source)
+        return await load_standings(self._work.database, self._work.org, [*standings])
+
     async def _adopt(self, work: _Round, ids: Sequence[RecordId], source: str) -> None:
         """Let known records become people and companies from now on; one that Postgres refuses hinders no other."""
-        if not ids:
-            return
 
         async def adopt(connection: Connection) -> Sequence[RecordId]:
             await connection.execute(self._work.database.sql("adopt_records"), self._work.org, ids)
