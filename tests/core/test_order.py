@@ -495,6 +495,24 @@ def test_deletion_of_an_unknown_record_is_remembered(record: Record) -> None:
     assert record.row.is_deleted
 
 
+def test_deletion_within_the_second_of_a_read_holds_when_no_bin_has_the_record(record: Record) -> None:
+    """It was told of; refused as ambiguous, and purged before it was read again, it would live for ever."""
+    record.meets(read(0, begun=0.3, a=1), tombstone(1), gap(1, Cause.DELETE))
+    assert not record.row.is_deleted
+    assert record.meets(absent(90)) is Verdict.ABSENT
+    assert (record.row.is_deleted, record.row.mark) == (True, None)
+
+
+@pytest.mark.parametrize("back", [image(1, a=1), read(30, begun=31, a=1)])
+def test_record_that_came_back_is_not_deleted_when_it_cannot_be_seen(
+    record: Record, back: RecordCommand
+) -> None:
+    """It was restored after the deletion that could not be ordered: now it may only be hidden."""
+    record.meets(read(0, begun=0.3, a=1), tombstone(1), gap(1, Cause.DELETE), back)
+    assert record.meets(absent(120)) is Verdict.ABSENT
+    assert not record.row.is_deleted
+
+
 def test_undelete_takes_the_merge_back(record: Record) -> None:
     """The loser lives again: nobody else's record."""
     record.meets(read(10, begun=100, merged=True, a=1), image(200, a=1))

@@ -21,6 +21,7 @@ class Cause(StrEnum):
 
     GAP = "gap"
     DELETE = "delete"
+    RESTORED = "restored"
     DIFF = "diff"
     UNKNOWN = "unknown_record"
     PATCH_ON_DELETED = "patch_on_deleted"

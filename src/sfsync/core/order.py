@@ -173,6 +173,8 @@ def _fold_event(
 ) -> Verdict:
     refused = _refuse_by_order(row, event.commit_ms, clocks)
     if refused is not None:
+        if isinstance(event, Image):
+            _doubt_deletion(row)
         return refused
     if isinstance(event, Patch) and row.known and row.is_deleted:
         mark(row, Cause.PATCH_ON_DELETED, event.commit_ms)
@@ -312,13 +314,22 @@ def _learn_early(row: MirrorRow, read: Snapshot, announced: frozenset[str]) -> V
     return verdict
 
 
+_DELETED_OR_NOT = frozenset({Cause.AMBIGUOUS, Cause.DELETE})
+
+
 def _fold_absence(row: MirrorRow, read: Absence, clocks: Clocks) -> Verdict:
-    """No row, not even in the recycle bin: that proves no deletion. Only a late enough one ends a mark."""
+    """No row, not even in the recycle bin: that proves no deletion. Only a late enough one ends a mark.
+
+    A deletion that the stream told of, and that could not be ordered, needs no other proof.
+    """
     since_ms = row.mark.since_ms if row.mark else row.seen_to_ms
     is_proof = read.read_from_ms >= since_ms + clocks.settle_ms
     if (row.mark or row.known) and not (is_proof or _was_shown(row, read, clocks)):
         return Verdict.UNPROVEN
     if row.mark and is_proof:
+        if row.mark.causes >= _DELETED_OR_NOT and Cause.RESTORED not in row.mark.causes:
+            # A delete event told of it, within the second of a read that showed it live; now no bin holds it either.
+            _turn(row, is_deleted=True, master=row.master_record_id, instant_ms=read.read_to_ms)
         _clear_mark(row)
     if row.known:
         row.unseen_since_ms = read.read_from_ms
@@ -338,6 +349,15 @@ def _renew_mark(row: MirrorRow, row_mark: Mark) -> None:
     row_mark.since_ms = max(row_mark.since_ms, row.seen_to_ms)
     row_mark.touched, row_mark.image_touched, row_mark.next_try_ms = set(), False, None
     row.marked = True
+    if not row.is_deleted:
+        _doubt_deletion(row)
+
+
+def _doubt_deletion(row: MirrorRow) -> None:
+    """A record that came back was deleted before: should it vanish, the deletion told of is no proof."""
+    if row.mark and row.mark.causes >= _DELETED_OR_NOT:
+        row.mark.causes.add(Cause.RESTORED)
+        row.marked = True
 
 
 def _clear_mark(row: MirrorRow) -> None:
