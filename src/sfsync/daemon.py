@@ -39,6 +39,7 @@ from .errors import (
     StoreUnavailableError,
 )
 from .log import configure_logging, describe_error
+from .salesforce.budget import Shares
 from .salesforce.reply import CometdTimings
 from .salesforce.rest import Rest
 from .store.adoption import Adoption
@@ -55,6 +56,7 @@ from .sync.options import SyncOptions
 from .sync.outages import Outage, Outages
 from .sync.pipeline import Pipeline
 from .sync.reload import Reload
+from .sync.spending import Spending
 
 _log = structlog.get_logger()
 CLAIMS = ("store", "salesforce", "leadership", "stream", "backfill", "sweep")
@@ -83,6 +85,12 @@ def sync_options(settings: Settings) -> SyncOptions:
         change_retention_days=settings.store.change_retention_days,
         dead_letter_retention_days=settings.store.dead_letter_retention_days,
     )
+
+
+def api_shares(settings: Settings) -> Shares:
+    """Return how much of the org's API calls *settings* allow."""
+    salesforce = settings.salesforce
+    return Shares(salesforce.api_share, salesforce.api_reserve, salesforce.api_look_s)
 
 
 async def bind_mapping(rest: Rest, mapping: MappingFile, memory: Memory | None = None) -> BoundMapping:
@@ -119,6 +127,13 @@ class Daemon:
         self.metrics = Metrics()
         self.health = Health(*CLAIMS)
         self._outages = Outages(self.metrics)
+        self._spending = Spending(
+            self.metrics,
+            self._outages,
+            wait_s_max=self._options.backoff_s_max,
+            auth_wait_s=self._options.auth_retry_s,
+        )
+        self._spending.budget.follow(api_shares(settings))
 
     # Signals -----------------------------------------------------------------------------------------
 
@@ -172,6 +187,7 @@ class Daemon:
     def _put_in_force(self, settings: Settings) -> None:
         changed, restart = self._changed(settings), self._needs_restart(settings)
         self._settings, self._options = settings, sync_options(settings)
+        self._spending.budget.follow(api_shares(settings))
         configure_logging(level=settings.log.level, pretty=settings.log.pretty)
         _log.info("daemon.config.reloaded", changed=changed, restart=restart)
         self._reload.set()
@@ -285,7 +301,7 @@ class Daemon:
         """From login to failure."""
         async with (
             open_database(store_options(self._settings.store, self._dsn)) as database,
-            open_login(self._settings) as connection,
+            open_login(self._settings, budget=self._spending.budget) as connection,
         ):
             self.health.set("store", ok=True)
             self.health.set("salesforce", ok=True)
@@ -315,6 +331,7 @@ class Daemon:
                     metrics=self.metrics,
                     health=self.health,
                     outages=self._outages,
+                    spending=self._spending,
                     sweep_wanted=self._sweep_wanted,
                     verify_wanted=self._verify_wanted,
                     applying=self._applying,

@@ -58,9 +58,12 @@ class UnavailableError(SalesforceError):
 class LimitError(SalesforceError):
     """An allocation of the org is spent; calling again before `retry_after_s` only burns more."""
 
-    def __init__(self, message: str, *, code: str | None = None, retry_after_s: float = 300.0) -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after_s: float = 300.0, limit: str = "unsure"
+    ) -> None:
         super().__init__(message, code=code)
         self.retry_after_s = retry_after_s
+        self.limit = limit
 
 
 class QueryError(SalesforceError):

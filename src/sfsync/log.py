@@ -103,6 +103,12 @@ EVENTS: Mapping[str, EventSpec] = {
         "error", "flow error retry_after_s", "Credentials are refused; retried slowly."
     ),
     "salesforce.limit.reached": _spec("warning", "limit retry_after_s", "An allocation of the org is spent."),
+    "budget.wait.began": _spec(
+        "warning",
+        "lane reason own used allowed",
+        "Calls of this lane wait: for our share (`share`), for other systems' (`reserve`), or Salesforce refuses them.",
+    ),
+    "budget.wait.ended": _spec("info", "lane duration_s", "Calls of this lane are made again."),
     # stream
     "stream.subscription.opened": _spec(
         "info", "channel replay", "The subscription is confirmed and delivers."

@@ -21,4 +21,4 @@ async def test_calls_are_counted_in_the_lane_of_their_job(stub: StubOrg, connect
             await connection.request("GET", PATH)
         assert lane_in_use() is Lane.VERIFY
     await connection.request("GET", PATH)
-    assert connection.lane_calls == {Lane.VERIFY: 1, Lane.PULL: 1, Lane.OTHER: 1}
+    assert connection.budget.calls == {Lane.VERIFY: 1, Lane.PULL: 1, Lane.OTHER: 1}

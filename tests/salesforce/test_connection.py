@@ -24,7 +24,8 @@ from sfsync.errors import (
     UnavailableError,
 )
 from sfsync.salesforce.auth import ClientCredentials
-from sfsync.salesforce.connection import ApiUsage, Connection, LinkTimings, open_connection
+from sfsync.salesforce.budget import ApiUsage
+from sfsync.salesforce.connection import Connection, LinkTimings, open_connection
 from sfsync.salesforce.refusals import ERROR_BY_CODE, ERROR_BY_STATUS
 from tests.salesforce.stub_org import (
     DATE_MS,

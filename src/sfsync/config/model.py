@@ -81,6 +81,20 @@ class SalesforceSettings(_Section):
         default="/data/ChangeEvents",
         description="The one channel to subscribe to: `/data/ChangeEvents` or a custom one, `/data/NAME__chn`.",
     )
+    api_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.5,
+        description="Part of the org's API calls of any 24 hours that sfsync may make; near it verify waits first, then "
+        "backfill, sweep and refetch; pulls never wait.",
+    )
+    api_reserve: Annotated[float, Field(ge=0, le=0.4)] = Field(
+        default=0.1,
+        description="Part of the org's API calls that sweeps leave to other systems, whoever made the rest; "
+        "refetches leave half of it, backfill 1.5 and verify 2 times as much.",
+    )
+    api_look_s: Seconds = Field(
+        default=300,
+        description="While something waits for that reserve: how often to ask, by one call, how many calls are left.",
+    )
     request_timeout_s: Seconds = Field(default=120, description="Longest wait for one REST answer.")
     long_poll_s: Seconds = Field(default=110, description="How long Salesforce holds an idle CometD connect.")
     reconnect_window_s: Seconds = Field(

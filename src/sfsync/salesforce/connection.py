@@ -17,10 +17,11 @@ import re
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 import structlog
@@ -33,14 +34,15 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ..errors import AuthError, ConfigError, OrgMismatchError, SalesforceError, UnavailableError
+from ..errors import AuthError, ConfigError, LimitError, OrgMismatchError, SalesforceError, UnavailableError
 from ..log import describe_error
 from .auth import Credentials, RefreshToken, Session, fetch_token, flow_of
-from .budget import Lane, lane_in_use
+from .budget import ApiUsage, Budget
 from .refusals import is_fake_401, read_error_array, refusal
 from .transport import CONNECT_S, Body, date_ms, network_errors, open_http, tls_context
 
 log = structlog.get_logger()
+_Answered = TypeVar("_Answered")
 
 API_VERSION = "66.0"
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -69,14 +71,6 @@ class Download:
 
     headers: Mapping[str, str]
     body: Body
-
-
-@dataclass(frozen=True, slots=True)
-class ApiUsage:
-    """The org's API calls of the last 24 hours, as the latest answer told."""
-
-    used: int
-    allowed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +103,15 @@ class _Call:
 class Connection:
     """A logged-in org. Make one with `open_connection`.
 
-    `calls` counts requests by kind and `lane_calls` by lane, those only that Salesforce counts against the daily
-    allocation.
+    `calls` counts requests by kind, those only that Salesforce counts against the daily allocation; `budget` counts
+    them by lane; one that is put in its place, before the first request, may let them wait.
     """
 
     def __init__(self, http: aiohttp.ClientSession, credentials: Credentials, link: Link) -> None:
         self.api_version = link.api_version
         self.org_id = ""
-        self.api_usage: ApiUsage | None = None
+        self.budget = Budget()
         self.calls: Counter[str] = Counter()
-        self.lane_calls: Counter[Lane] = Counter()
         self.logins = 0
         self.last_date_ms: int | None = None
         self._last_date_at = float("-inf")
@@ -130,6 +123,11 @@ class Connection:
         self._login_failures = 0
         self._login_failure: SalesforceError | None = None
         self._refused_until = float("-inf")
+
+    @property
+    def api_usage(self) -> ApiUsage | None:
+        """The org's API calls of the last 24 hours; None before the first answer."""
+        return self.budget.usage
 
     # ---- the token
 
@@ -189,10 +187,30 @@ class Connection:
     ) -> Answer:
         """Send one request; on an expired token log in and send it once more.
 
+        It waits while the budget keeps its lane waiting, and is made again where Salesforce refused the lane's call.
         *path* starts with `/services/` and is already encoded.
         Raises the class that `refusals` gives the answer, and `UnavailableError` for what the network does.
         """
-        call = _Call(method, path, kind, body)
+        return await self._admitted(self._request, _Call(method, path, kind, body))
+
+    async def _admitted(self, send: Callable[[_Call], Awaitable[_Answered]], call: _Call) -> _Answered:
+        while True:
+            await self.budget.admit(self._look)
+            try:
+                answered = await send(call)
+            except LimitError as error:
+                if not self.budget.refused(error):
+                    raise
+            else:
+                self.budget.accepted()
+                return answered
+
+    async def _look(self) -> None:
+        """Ask how the org's day stands; every answer tells, a refusal as well."""
+        with suppress(LimitError, UnavailableError):
+            await self.request("GET", f"/services/data/v{self.api_version}/limits/", kind="limits")
+
+    async def _request(self, call: _Call) -> Answer:
         session = await self.session()
         answer = await self._send(session, call)
         if answer.status == 401:
@@ -208,8 +226,16 @@ class Connection:
 
         Raises what `request` raises. Not reading is back pressure; reading raises what `Body.read` raises.
         """
+        response = await self._admitted(self._begin_download, _Call("GET", path, kind, None, accept))
+        try:
+            self.note_date(date_ms(response.headers))
+            yield Download(response.headers, Body(response, size_max=DOWNLOAD_BYTES_MAX))
+        finally:
+            response.close()
+
+    async def _begin_download(self, call: _Call) -> aiohttp.ClientResponse:
+        """Return a successful answer with its body unread; the caller closes it."""
         session = await self.session()
-        call = _Call("GET", path, kind, None, accept)
         response = await self._open(session, call)
         try:
             if response.status == 401:
@@ -218,10 +244,10 @@ class Connection:
                 response = await self._open(session, call)
             if not 200 <= response.status < 300:
                 raise self._refused(session, await _whole(response))
-            self.note_date(date_ms(response.headers))
-            yield Download(response.headers, Body(response, size_max=DOWNLOAD_BYTES_MAX))
-        finally:
+        except BaseException:
             response.close()
+            raise
+        return response
 
     async def _log_in_again(self, session: Session, answer: Answer) -> Session:
         self.invalidate(session)
@@ -266,12 +292,12 @@ class Connection:
         if call.accept is not None:
             headers["Accept"] = call.accept
         self.calls[call.kind] += 1
-        self.lane_calls[lane_in_use()] += 1
+        self.budget.sent()
         return headers
 
     def _note_usage(self, headers: Mapping[str, str]) -> None:
         if usage := _USAGE.search(headers.get("Sforce-Limit-Info", "")):
-            self.api_usage = ApiUsage(int(usage[1]), int(usage[2]))
+            self.budget.told(ApiUsage(int(usage[1]), int(usage[2])))
 
     async def _open(self, session: Session, call: _Call) -> aiohttp.ClientResponse:
         """Send a request and return its answer with the body unread; the caller closes it."""

@@ -1,9 +1,11 @@
 """What Salesforce refuses, translated into our errors: the only place that reads its codes.
 
 Why: callers choose their reaction by class, so one table per protocol says which code means which reaction,
-and a test lists every known code. Message texts are never read for a decision, with one exception that
-Salesforce forces on everybody: two 401s share `INVALID_SESSION_ID` with an expired session but mean missing
-scopes, and logging in again for them would never end.
+and a test lists every known code. Message texts are never read for a decision, with two exceptions that
+Salesforce forces on everybody. Two 401s share `INVALID_SESSION_ID` with an expired session but mean missing
+scopes, and logging in again for them would never end. And `REQUEST_LIMIT_EXCEEDED` stands for a day's calls that are
+spent and for too many long requests at once, which call for very different waits; a text that says neither is
+judged by the usage that Salesforce tells with every answer.
 
 Source: Salesforce REST API guide "Status Codes and Error Responses", OAuth endpoint errors; jsforce for the two
 fake 401s.
@@ -70,9 +72,9 @@ ERROR_BY_STATUS: Mapping[int, type[SalesforceError]] = {
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,79}")
 _NO_SUCH_FIELD = re.compile(r"No such column '([A-Za-z0-9_.]{1,80})' on entity '([A-Za-z0-9_]{1,80})'")
 _FAKE_401 = ("This session is not valid for use with the", "Connected app is not attached to Agent")
-_CONCURRENT_RETRY_S = 30.0
-_DAILY_RETRY_S = 900.0
-_UNSURE_RETRY_S = 300.0
+_LIMIT_BY_TEXT = (("TotalRequests ", "daily"), ("Concurrent", "concurrent"))
+_LIMIT_BY_USAGE = {True: "daily", False: "concurrent", None: "unsure"}
+_RETRY_S = {"daily": 900.0, "concurrent": 30.0, "unsure": 300.0}
 
 
 class RestError(msgspec.Struct):
@@ -103,8 +105,8 @@ def refusal(
 ) -> SalesforceError:
     """Return the error that an answer with *status* other than success means.
 
-    *is_quota_spent* says whether the org's daily API calls are used up, where that is known: one errorCode
-    stands for the daily and for the concurrent limit, and they call for very different waits.
+    *is_quota_spent* says whether the org's daily API calls are used up, where that is known; it decides about a
+    limit whose text says nothing.
     """
     errors = read_error_array(body)
     known = next(
@@ -115,11 +117,18 @@ def refusal(
     text = f"Salesforce answered {status} {code}{_detail(known)}"
     kind = ERROR_BY_CODE.get(code) or _class_by_status(status)
     if kind is LimitError:
-        fallback_s = {True: _DAILY_RETRY_S, False: _CONCURRENT_RETRY_S, None: _UNSURE_RETRY_S}[is_quota_spent]
-        return LimitError(text, code=code, retry_after_s=fallback_s if wait_s is None else wait_s)
+        limit = _limit_of(known, is_quota_spent=is_quota_spent)
+        retry_s = _RETRY_S[limit] if wait_s is None else wait_s
+        return LimitError(f"{text} ({limit} limit)", code=code, retry_after_s=retry_s, limit=limit)
     if kind is UnavailableError:
         return UnavailableError(text, code=code, retry_after_s=wait_s)
     return kind(text, code=code)
+
+
+def _limit_of(error: RestError, *, is_quota_spent: bool | None) -> str:
+    """Name the limit that was met: daily, concurrent, or unsure."""
+    told = (limit for begin, limit in _LIMIT_BY_TEXT if error.message.startswith(begin))
+    return next(told, _LIMIT_BY_USAGE[is_quota_spent])
 
 
 def _class_by_status(status: int) -> type[SalesforceError]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,6 +24,7 @@ from prometheus_client import (
 )
 
 _LAG_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
+_RECENT_S, _RECENT_MAX = 3_600.0, 2_000
 _DURATION_BUCKETS: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600)
 
 # A second series for each of ours, saying when it began, tells nobody anything: all begin with the process.
@@ -35,6 +37,7 @@ class Metrics:
     def __init__(self, now_s: Callable[[], float] = time.time) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self._now_s = now_s
+        self._recent_lags: deque[tuple[float, float, float]] = deque(maxlen=_RECENT_MAX)
         self._make_stream()
         self._make_sweep()
         self._make_state()
@@ -101,17 +104,44 @@ class Metrics:
     def _make_salesforce(self) -> None:
         self.api_used = self._gauge("api_used", "API requests of the org's day so far, by all its clients.")
         self.api_allowed = self._gauge("api_allowed", "API requests that the org may make in a day.")
+        self.api_share = self._gauge("api_share", "API requests of any 24 hours that are ours to make.")
         self.api_calls = self._counter("api_calls", "API requests that we made.", "lane")
+        self.api_day = self._gauge(
+            "api_calls_day", "API requests that we made in the last 24 hours, also before a restart.", "lane"
+        )
+        self.api_hour = self._gauge(
+            "api_calls_hour", "API requests that we made in about the last hour.", "lane"
+        )
+        self.api_spent_in = self._gauge(
+            "api_share_spent_in_seconds",
+            "Until our share is spent at the pace of the last hour; +Inf: not within a day.",
+        )
+        self.api_waiting = self._gauge("api_waiting", "1 while calls of this lane wait.", "lane")
 
     def committed(self, *, commit_ms: int, arrived_s: float, committed_s: float) -> None:
         """Record the way of a batch's slowest event: Salesforce's commit, arrival and our commit.
 
         One record per batch: observing each event would cost more than decoding it. Salesforce's clock is exact to a second, so a lag may come out below zero; it counts as zero.
         """
+        salesforce_s = max(0.0, arrived_s - commit_ms / 1000)
+        own_s = max(0.0, committed_s - arrived_s)
         self._lag.observe(max(0.0, committed_s - commit_ms / 1000))
-        self._lag_salesforce.observe(max(0.0, arrived_s - commit_ms / 1000))
-        self._lag_own.observe(max(0.0, committed_s - arrived_s))
+        self._lag_salesforce.observe(salesforce_s)
+        self._lag_own.observe(own_s)
+        self._recent_lags.append((committed_s, salesforce_s, own_s))
         self._position_at_s = committed_s
+
+    def recent_lag(self) -> dict[str, Any] | None:
+        """Return what the batches of the last hour say of lag, in ms by whose it was; None when there was none."""
+        since_s = self._now_s() - _RECENT_S
+        recent = [lag for lag in self._recent_lags if lag[0] > since_s]
+        if not recent:
+            return None
+        return {
+            "batches": len(recent),
+            "salesforce_ms": _quantiles([salesforce_s for _, salesforce_s, _ in recent]),
+            "own_ms": _quantiles([own_s for _, _, own_s in recent]),
+        }
 
     def position_confirmed(self, at_s: float | None = None) -> None:
         """Say that the stream has nothing newer than the committed position."""
@@ -139,3 +169,14 @@ class Metrics:
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"sfsync_{name}", meaning, registry=self.registry, buckets=buckets)
+
+
+def _quantiles(values_s: Sequence[float]) -> dict[str, float]:
+    """Return median, 99th percentile and the last of *values_s*, in ms."""
+    ordered = sorted(values_s)
+    chosen = {
+        "p50": ordered[(len(ordered) - 1) // 2],
+        "p99": ordered[math.ceil(len(ordered) * 0.99) - 1],
+        "last": values_s[-1],
+    }
+    return {name: round(value_s * 1000, 1) for name, value_s in chosen.items()}

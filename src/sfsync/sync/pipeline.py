@@ -30,6 +30,7 @@ from .outages import Outages
 from .refetch import Refetcher
 from .reload import Prepare
 from .requests import Requests
+from .spending import Spending
 from .subscription import Subscription
 from .sweep import Sweeper
 from .work import Work
@@ -37,6 +38,7 @@ from .writer import Writer
 
 _log = structlog.get_logger()
 _GAUGES_EVERY_S = 5.0
+_TELL_EVERY_S = 60.0
 _PRUNE_EVERY_S = 3_600.0
 _PRUNE_ROWS = 20_000
 
@@ -53,6 +55,7 @@ class Pipeline:
     metrics: Metrics
     health: Health
     outages: Outages
+    spending: Spending
     sweep_wanted: asyncio.Event
     verify_wanted: asyncio.Event
     applying: asyncio.Lock
@@ -104,10 +107,15 @@ class Pipeline:
         raise StoreUnavailableError("the session that holds the leadership lock ended")
 
     async def _keep_house(self) -> None:
-        """Refresh the gauges, and forget what is older than its retention."""
-        pruned_at = float("-inf")
+        """Refresh the gauges, keep the figures, and forget what is older than its retention."""
+        await self.spending.recall(self.database, self.connection.org_id)
+        pruned_at = told_at = float("-inf")
         while True:
             await self._refresh_gauges()
+            if time.monotonic() - told_at >= _TELL_EVERY_S:
+                told_at = time.monotonic()
+                await self.spending.keep(self.database, self.connection.org_id)
+                # failpoint: figures.kept - what was counted is kept for a restart
             if time.monotonic() - pruned_at >= _PRUNE_EVERY_S and await self._prune():
                 pruned_at = time.monotonic()
             await asyncio.sleep(_GAUGES_EVERY_S)
@@ -117,9 +125,7 @@ class Pipeline:
         self.metrics.dirty(records=row["dirty"], oldest_s=row["dirty_since"])
         self.metrics.dead_letters.set(row["dead_letters"])
         self.metrics.suspended_columns.set(row["suspended"])
-        if usage := self.connection.api_usage:
-            self.metrics.api_used.set(usage.used)
-            self.metrics.api_allowed.set(usage.allowed)
+        self.spending.show(self.health)
 
     async def _prune(self) -> bool:
         """Forget a part of what is too old; return whether that was all."""

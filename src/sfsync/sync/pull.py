@@ -291,7 +291,6 @@ class Pull:
 
     async def _read_entity(self, work: _Round, entity: Entity, ids: Sequence[RecordId]) -> list[Found]:
         """Read records of one entity; those that Salesforce will not be asked for are noted as refused."""
-        self._work.metrics.api_calls.labels("pull").inc()
         try:
             # Repeating is ours: it ends when nobody waits any more.
             rest = Rest(self._work.connection, tries=1)

@@ -80,7 +80,6 @@ class Refetcher:
             )
         )
         # failpoint: refetch.applied - what was read of dirty records is committed
-        self._work.metrics.api_calls.labels("refetch").inc()
         _log.info(
             "refetch.completed",
             entity=str(entity),
