@@ -274,7 +274,7 @@ POINTS: Mapping[str, Cast] = {
         position.loaded stream.received*2 stream.decided*2 stream.delivered*2 stream.tail.cut batch.taken*2
         apply.loaded*3 ids.reserved mirror.staged*3 mirror.inserted mirror.updated*2 rows.patched*3 members.updated*2
         aliases.written people.asked*2 people.projected*2 people.merged apply.written*3 position.moving*2
-        position.moved*2 commit.ready*3 commit.sent*3 commit.answered*3 batch.committed*2 history.pruned""",
+        position.moved*2 commit.ready*3 commit.sent*3 commit.answered*3 batch.committed*2 history.pruned figures.kept""",
     ),
     **_cast(
         "departures",

@@ -66,6 +66,7 @@ def _lines(found: Report, now: datetime) -> Iterator[str]:
         name = printable(f"{one['table_name']}.{one['column_name']}")
         yield f"suspended     {name}: stale for {age(one['since'], now)}, {_lost(one)}"
     yield from _waiting_lines(found["waiting"], now)
+    yield from _figure_lines(found, now)
     if (erased := found["erased"])["records"]:
         yield f"erased        {erased['records']:,} records, the last {age(erased['last_at'], now)} ago"
 
@@ -95,6 +96,30 @@ def certificate_lines(found: Sequence[Report], now: datetime) -> Iterator[str]:
             f"settled {one['settled']:,}, deferred {one['deferred']:,}; "
             f"{one['api_calls']} calls, {one['duration_ms'] / 1000:.1f} s"
         )
+
+
+def _figure_lines(found: Report, now: datetime) -> Iterator[str]:
+    """Tell what the leader told last, a minute ago or when it stopped."""
+    if (api := found["api"]) is not None:
+        day, hour = sum(api["day"].values()), sum(api["hour"].values())
+        lanes = ", ".join(f"{lane} {count:,}" for lane, count in api["day"].items())
+        ours = f" of {api['share']:,}" if api["share"] is not None else ""
+        org = f"; the org {api['used']:,} of {api['allowed']:,}" if api["allowed"] is not None else ""
+        yield f"API calls     {day:,}{ours} in 24 h ({lanes or 'none'}), {hour:,} in the last hour{org}"
+        if api["spent_in_s"] is not None:
+            hours = f"{api['spent_in_s'] / 3600:.1f} h"
+            yield f"              at the pace of the last hour our share is spent in {hours}"
+        for lane, reason in api["waiting"].items():
+            yield f"              {lane} waits ({reason})"
+    if (lag := found["lag"]) is not None:
+        shares = (("Salesforce", lag["salesforce_ms"]), ("sfsync", lag["own_ms"]))
+        told = "; ".join(
+            f"{whose} p50 {ms['p50']:,.0f} ms, p99 {ms['p99']:,.0f} ms, last {ms['last']:,.0f} ms"
+            for whose, ms in shares
+        )
+        yield f"lag           {told} ({lag['batches']:,} batches of an hour)"
+    if found["told_at"] is not None:
+        yield f"              told {age(found['told_at'], now)} ago"
 
 
 def _waiting_lines(waiting: Report, now: datetime) -> Iterator[str]:

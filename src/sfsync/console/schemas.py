@@ -390,6 +390,9 @@ SCHEMAS: Mapping[str, Schema] = {
             "waiting",
             "people",
             "companies",
+            "api",
+            "lag",
+            "told_at",
         ],
         "properties": {
             "org": TEXT,
@@ -400,6 +403,15 @@ SCHEMAS: Mapping[str, Schema] = {
             "waiting": {"type": "object"},
             "people": {"type": "object", "additionalProperties": COUNT},
             "companies": {"type": "object", "additionalProperties": COUNT},
+            "api": {
+                "type": ["object", "null"],
+                "description": "API calls of 24 hours and of the last one, by lane",
+            },
+            "lag": {
+                "type": ["object", "null"],
+                "description": "how late the last hour's events were, and whose lag it was",
+            },
+            "told_at": nullable({**INSTANT, "description": "when the leader told `api` and `lag`"}),
         },
     },
     "OpenApi": {

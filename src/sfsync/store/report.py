@@ -15,6 +15,7 @@ import asyncpg
 from ..errors import SchemaError
 from .binding import bound_org
 from .database import Database
+from .figures import recall_figures
 from .leadership import lock_key
 
 NO_TABLE = ("42P01", "3F000")
@@ -38,6 +39,8 @@ async def report(database: Database, org: str) -> Report:
     [leader] = await _read(database, "probe_leader", org, lock_key(org))
     [waiting] = await _read(database, "report_waiting", org)
     [erased] = await _read(database, "report_erased", org)
+    told, told_at = await recall_figures(database, org)
+    told.get("api", {}).pop("slots", None)
     subjects = {row.pop("subject"): row for row in await _read(database, "report_subjects", org)}
     return {
         "org": org,
@@ -47,6 +50,9 @@ async def report(database: Database, org: str) -> Report:
         "certificates": await certificates(database, org),
         "waiting": waiting,
         "erased": erased,
+        "api": told.get("api"),
+        "lag": told.get("lag"),
+        "told_at": told_at.isoformat(timespec="seconds") if told_at else None,
         "suspended": await _read(database, "report_suspended"),
         **subjects,
     }

@@ -63,7 +63,6 @@ class Backfill:
                 self._tell(entity, reading.backfill_records + records, total, records / (told - started))
         # failpoint: backfill.completed - a first load is complete
         await analyze(self._work.database)
-        self._work.metrics.api_calls.labels("backfill").inc(calls)
         _log.info(
             "backfill.entity.completed",
             entity=str(entity),

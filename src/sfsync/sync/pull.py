@@ -21,6 +21,7 @@ import structlog
 from ..core.ids import Entity, RecordId, entity_of, record_id
 from ..errors import AuthError, LimitError, QueryError, SalesforceError, StoreError, UnavailableError
 from ..log import describe_error
+from ..salesforce.budget import Lane, in_lane
 from ..salesforce.rest import READ_IDS_MAX, Rest
 from ..store.batch import Batch
 from ..store.database import Connection
@@ -163,7 +164,8 @@ class Pull:
     async def _round_or_pause(self, taken: Sequence[_Asked]) -> Sequence[Answer | _Postponed]:
         outage = self._work.outage("pull")
         try:
-            answers = await self._round(taken)
+            with in_lane(Lane.PULL):
+                answers = await self._round(taken)
         except _TRANSIENT as error:
             self._back.clear()
             postponed = _Postponed(error, time.monotonic() + outage.failed(error))

@@ -15,6 +15,7 @@ import structlog
 from ..core.ids import Entity, RecordId
 from ..core.order import Verdict
 from ..errors import QueryError, SalesforceError
+from ..salesforce.budget import Lane, in_lane
 from ..salesforce.rest import READ_IDS_MAX
 from ..store.batch import Batch
 from .reading import read_records
@@ -36,7 +37,8 @@ class Refetcher:
         outage = self._work.outage("rest")
         while True:
             try:
-                await self._read_due()
+                with in_lane(Lane.REFETCH):
+                    await self._read_due()
                 outage.ended()
                 await asyncio.sleep(_LOOK_EVERY_S)
             except SalesforceError as error:

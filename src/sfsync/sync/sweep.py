@@ -25,6 +25,7 @@ from ..core.ids import Entity
 from ..core.order import Verdict
 from ..errors import QueryError, SalesforceError, UnavailableError
 from ..log import describe_error
+from ..salesforce.budget import Lane, in_lane
 from ..salesforce.rest import Page
 from ..salesforce.soql import Keyset
 from ..store.batch import Batch, Outcome
@@ -160,7 +161,8 @@ class Sweeper:
             self._work.health.set("backfill", ok=False, detail=detail)
             await self._work.writer.stream.confirmed.wait()
             for reading in missing:
-                await Backfill(self._work).run(reading)
+                with in_lane(Lane.BACKFILL):
+                    await Backfill(self._work).run(reading)
         elif not self._started:
             # A stream that is away must not keep the sweep from standing in for it.
             with suppress(TimeoutError):
@@ -202,7 +204,7 @@ class Sweeper:
         sweep_id = secrets.token_hex(4)
         started = time.monotonic()
         try:
-            with bound_contextvars(sweep_id=sweep_id):
+            with bound_contextvars(sweep_id=sweep_id), in_lane(Lane.SWEEP):
                 _log.info("sweep.started", reason=reason)
                 # failpoint: sweep.begun - a sweep begins
                 await self._sweep_entities(sweep_id, reason, full_wanted=full_wanted)
@@ -338,7 +340,6 @@ class Sweeper:
 
     def _report(self, certificate: Certificate) -> None:
         entity = str(certificate.entity)
-        self._work.metrics.api_calls.labels("sweep").inc(certificate.api_calls)
         self._work.metrics.ahead_records.labels(entity).inc(certificate.ahead)
         for reason, count in certificate.drift.items():
             self._work.metrics.drift_records.labels(entity, reason).inc(count)
