@@ -96,5 +96,5 @@ image-test: image ## Run the image against a simulated org and a Postgres in con
 	docker/try-image
 
 clean: ## Remove everything that make made
-	rm -rf $(VENV) .demo .chaos .proof build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .demo .chaos .proof build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,12 +11,22 @@ from pathlib import Path
 
 from sfsync.cli.run import collect_seldom
 from sfsync.log import configure_logging
-from tests.bench import applying, decoding, flooding, pulling, recovering, streaming, sweeping
-from tests.bench.figures import Figure
+from tests.bench import (
+    applying,
+    decoding,
+    flooding,
+    peering,
+    pulling,
+    recovering,
+    storing,
+    streaming,
+    sweeping,
+)
+from tests.bench.figures import Figure, Skipped
 from tests.bench.machine import first_line
 from tests.bench.settings import Bench, running_server
 
-Measure = Callable[[Bench], AsyncIterator[Figure]]
+Measure = Callable[[Bench], AsyncIterator[Figure | Skipped]]
 
 PARTS: Mapping[str, tuple[Measure, str]] = {
     "decode": (decoding.measure, "events decoded and decided per second"),
@@ -25,6 +35,8 @@ PARTS: Mapping[str, tuple[Measure, str]] = {
     "sweep": (sweeping.measure, "records per second of a sweep that finds nothing changed"),
     "pull": (pulling.measure, "milliseconds to a verdict, beside a first load and without one"),
     "recovery": (recovering.measure, "seconds until a daemon is ready again, after a kill, 1 h and 80 h"),
+    "peers": (peering.measure, "the same first load by us and by what people use today"),
+    "storage": (storing.measure, "what a change of one field costs the store"),
     "memory": (flooding.measure, "resident memory while huge replies come in"),
 }
 

@@ -40,6 +40,18 @@ class Figure:
         return json.dumps(told | {"runs": len(self.values)} | self.more)
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A figure that could not be taken here, and why."""
+
+    name: str
+    reason: str
+
+    def line(self) -> str:
+        """Return it as a JSON line."""
+        return json.dumps({"figure": self.name, "skipped": self.reason})
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the value below which that share of *values* lies (nearest rank)."""
     ordered = sorted(values)
