@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import requests
+from requests.adapters import HTTPAdapter
 from simple_salesforce.api import Salesforce
 
 _TYPES = {
@@ -25,9 +27,20 @@ _TYPES = {
 }
 
 
+class _Plainly(HTTPAdapter):
+    """simple-salesforce only speaks HTTPS; the recorder, like every simulated org of the bench, speaks HTTP."""
+
+    def send(self, request: Any, *arguments: Any, **options: Any) -> Any:
+        request.url = request.url.replace("https://", "http://", 1)
+        return super().send(request, *arguments, **options)
+
+
 def main(dsn: str, directory: Path, login: tuple[str, str], *, empty: bool) -> None:
     """Make the tables and write every record into them."""
-    org = Salesforce(instance_url=login[0], session_id=login[1], version="66.0")
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("https://", _Plainly())
+    org = Salesforce(instance_url=login[0], session_id=login[1], version="66.0", session=session)
     with psycopg.connect(dsn) as connection:
         connection.execute("CREATE SCHEMA peer")
         for described in sorted(directory.glob("*.describe.json")):

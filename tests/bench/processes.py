@@ -48,9 +48,9 @@ class ServerCpu:
         connection = await asyncpg.connect(dsn)
         try:
             backend = await connection.fetchval("SELECT pg_backend_pid()")
+            return cls(int(_stat(backend)[_PARENT]))
         finally:
             await connection.close()
-        return cls(int(_stat(backend)[_PARENT]))
 
     def seconds(self) -> float:
         """Return what it has used so far."""
