@@ -20,7 +20,7 @@ KILLS ?= 100
 RATE ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos test check format docs bench histories mutants soak proof proof-long lock image image-test clean
+.PHONY: help setup demo chaos test check format docs bench histories mutants soak proof proof-long lock lock-peers image image-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -88,6 +88,11 @@ lock: $(STAMP) ## Pin requirements/*.txt anew (with Python 3.11: the oldest need
 	$(COMPILE) --output-file requirements/build.txt requirements/build.in
 	$(COMPILE) --extra embedded --extra japan --extra dev --constraint requirements/run.txt --constraint requirements/build.txt \
 		--output-file requirements/dev.txt pyproject.toml
+
+# Not upgraded: versions of peers are part of what was measured. gurglefish.txt needs the pip-tools of a Python 3.9.
+lock-peers: $(STAMP) ## Pin what the bench is compared with anew (with Python 3.11)
+	@for peer in pipelinewise meltano row_loop plot; do CUSTOM_COMPILE_COMMAND="make lock-peers" $(BIN)/pip-compile --quiet \
+		--output-file tests/bench/pins/$$peer.txt tests/bench/pins/$$peer.in || exit 1; done
 
 image: ## Build the container image sfsync:latest
 	docker build --file docker/Dockerfile --tag sfsync:latest .

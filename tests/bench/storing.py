@@ -154,9 +154,7 @@ async def _long(bench: Bench, length: int) -> Figure:
     """Change one field of records whose description has that many characters and does not change."""
     rng = random.Random(1)
     people = People(rng)
-    words = [
-        "".join(chr(rng.randrange(0x3041, 0x3097)) for _ in range(rng.randint(2, 5))) for _ in range(2_000)
-    ]
+    corpus = _corpus(rng)
     mapping = _with_description() if length else MAPPING
     async with bench.server.database(migrated=True) as dsn, open_store(dsn, mapping=mapping) as store:
         founding = people.found(LONG_PEOPLE)
