@@ -175,6 +175,11 @@ EVENTS: Mapping[str, EventSpec] = {
     "refetch.completed": _spec(
         "info", "entity requested read settled absent api_calls", "Dirty records were read."
     ),
+    "refetch.record.refused": _spec(
+        "error",
+        "record_id entity error",
+        "Salesforce refuses to read this one record; it is a dead letter and tried again, all others go on.",
+    ),
     "request.completed": _spec(
         "info", "request kind outcome", "A request of the CLI or an application was done."
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -20,6 +21,7 @@ from sfsync.salesforce.soql import Keyset, Selection
 from tests.salesforce.stub_org import DATE_MS, Respond, StubOrg, answer, errors, result
 
 QUERY = "/services/data/v66.0/query"
+COLLECTIONS = "/services/data/v66.0/composite/sobjects/Lead"
 QUERY_ALL = "/services/data/v66.0/queryAll"
 NEXT = "/services/data/v66.0/query/01g5i00000Qry01AAB-2000"
 LEAD = record_id("00Q5i00000Lea01")
@@ -222,6 +224,32 @@ async def test_read_by_ids_takes_400_in_one_request_when_they_fit(
     stub.then(QUERY_ALL, result([{"Id": LEAD}]))
     page = await Rest(connection).read_by_ids(SELECTION, ids(400))
     assert (len(page.records), stub.count(QUERY_ALL), connection.calls["query"]) == (1, 1, 1)
+
+
+async def test_retrieve_is_one_read_of_live_records(stub: StubOrg, connection: Connection) -> None:
+    """2,000 records in one call; what is null was not found here, and is nobody's deletion yet."""
+    asked = ids(3)
+    found = [{"attributes": {}, "Id": asked[0]}, None, {"Id": asked[2], "IsDeleted": False}]
+    stub.then("/services/data/", answer(b"[]", headers={"Date": at(5)}))
+    stub.then(COLLECTIONS, answer(json.dumps(found).encode(), headers={"Date": at(9)}))
+    page = await Rest(connection).retrieve(SELECTION, asked)
+    assert page.records == [{"Id": asked[0], "IsDeleted": False}, {"Id": asked[2], "IsDeleted": False}]
+    assert (page.read_from_ms, page.read_to_ms) == (DATE_MS - 1000, DATE_MS + 4000 + 1000)
+    [sent] = [one for one in stub.seen if one.path == COLLECTIONS]
+    assert (sent.method, json.loads(sent.body)["ids"]) == ("POST", asked)
+    assert {"Id", "SystemModstamp"} <= set(json.loads(sent.body)["fields"])
+
+
+@pytest.mark.parametrize(
+    "found", [[None], [None, None, None], {}, [None, {"Id": LEAD}], [None, "x"], [None, {}]]
+)
+async def test_collection_of_other_records_is_not_taken(
+    stub: StubOrg, connection: Connection, found: Any
+) -> None:
+    """An answer out of step would give one person another's name."""
+    stub.then(COLLECTIONS, answer(json.dumps(found).encode(), headers={"Date": at(9)}))
+    with pytest.raises(UnavailableError, match="records"):
+        await Rest(connection, tries=1).retrieve(SELECTION, ids(2))
 
 
 async def test_query_longer_than_a_url_says_what_to_do(stub: StubOrg, connection: Connection) -> None:

@@ -362,6 +362,19 @@ async def test_read_by_ids_sees_deleted_and_misses_purged(control: Control, conn
     assert {record["Id"]: record["IsDeleted"] for record in page.records} == {live: False, deleted: True}
 
 
+async def test_retrieve_shows_what_is_live_and_nothing_else(control: Control, connection: Connection) -> None:
+    """Deleted and purged look alike to collections: only queryAll may tell them apart."""
+    live, deleted, purged = await create(control, "live", "deleted", "purged")
+    steps = [{"op": "delete", "id": deleted}, {"op": "delete", "id": purged}, {"op": "purge", "id": purged}]
+    await control("POST", "transaction", {"steps": steps})
+    rest = Rest(connection)
+    page = await rest.retrieve(LEADS, [deleted, live, purged])
+    same = await rest.read_by_ids(LEADS, [live])
+    assert page.records == same.records
+    with pytest.raises(QueryError, match="no field Nope__c on Lead"):
+        await rest.retrieve(Selection("Lead", ("Nope__c",)), [live])
+
+
 async def test_unknown_field_is_named(connection: Connection) -> None:
     """A field that an administrator removed: the operator must read its name."""
     with pytest.raises(QueryError, match="no field Nope__c on Lead"):

@@ -159,7 +159,8 @@ class SyncSettings(_Section):
         default=True, description="Whether to sweep at all; off only for tests of the stream."
     )
     refetch_batch: Annotated[int, Field(ge=1, le=2_000)] = Field(
-        default=400, description="Dirty records read by one call."
+        default=2_000,
+        description="Dirty records read by one call, at most; those that may be deleted 400 at most.",
     )
     backoff_s_max: Seconds = Field(default=60, description="Longest wait between two attempts in an outage.")
     auth_retry_s: Seconds = Field(

@@ -42,10 +42,13 @@ class Selection:
             if not _FIELD.fullmatch(field):
                 raise QueryError(f"a field of {self.entity} has a name that is no identifier", code="NAME")
 
+    def names(self) -> list[str]:
+        """Return each field once, whatever the case it is written in."""
+        return list({field.lower(): field for field in (*self.fields, "Id", "SystemModstamp")}.values())
+
     def columns(self) -> str:
-        """Return the SELECT list: each field once, whatever the case it is written in."""
-        chosen = {field.lower(): field for field in (*self.fields, "Id", "SystemModstamp")}
-        return ", ".join(chosen.values())
+        """Return the SELECT list."""
+        return ", ".join(self.names())
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class SyncOptions:
     sweep_enabled: bool = True
     look_back_ms: int = 900_000
     sweep_page: int = 2000
-    refetch_batch: int = 400
+    refetch_batch: int = 2_000
     adoption: Adoption = field(default_factory=Adoption)
     hold_ms: int = 20
     other_half_wait_s: float = 5.0

@@ -71,6 +71,20 @@ async def read_records(rest: Rest, plan: EntityPlan, ids: Sequence[RecordId]) ->
     )
 
 
+async def retrieve_records(
+    rest: Rest, plan: EntityPlan, ids: Sequence[RecordId]
+) -> tuple[Found, list[RecordId]]:
+    """Read those of these records that are live; return them, and the ids of those that this cannot tell of.
+
+    Raises what `Rest.retrieve` raises.
+    """
+    page = await rest.retrieve(selection(plan), ids)
+    commands, letters = read_commands(page, plan)
+    found = {row["Id"] for row in page.records}
+    missing = [one for one in ids if one not in found]
+    return Found(commands, letters, len(page.records), 0, page.read_from_ms, page.read_to_ms), missing
+
+
 def _id_of(row: dict[str, object]) -> RecordId | None:
     try:
         return record_id(str(row.get("Id")))
