@@ -72,6 +72,7 @@ def sync_options(settings: Settings) -> SyncOptions:
         reconnect_window_s=salesforce.reconnect_window_s,
         sweep_interval_s=sync.sweep_interval_s,
         sweep_enabled=sync.sweep_enabled,
+        starved_tip_after_s=sync.starved_tip_after_s,
         look_back_ms=round(sync.look_back_s * 1000),
         sweep_page=sync.sweep_page,
         refetch_batch=sync.refetch_batch,

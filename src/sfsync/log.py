@@ -142,7 +142,12 @@ EVENTS: Mapping[str, EventSpec] = {
     "stream.starved": _spec(
         "error",
         "records delivered",
-        "Two sweeps in a row repaired what the stream did not deliver; it is subscribed afresh.",
+        "Sweeps find what the stream does not deliver; it is subscribed afresh. `outage.ended` says when it is over.",
+    ),
+    "stream.position.abandoned": _spec(
+        "error",
+        "starved_s",
+        "A fresh subscription starves as well: subscribed at the tip, and everything is swept.",
     ),
     "stream.backpressure.dropped": _spec(
         "warning",

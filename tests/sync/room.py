@@ -39,6 +39,7 @@ from sfsync.sync.options import SyncOptions
 from sfsync.sync.outages import Outages
 from sfsync.sync.refetch import Refetcher
 from sfsync.sync.requests import Requests
+from sfsync.sync.starvation import Starvation
 from sfsync.sync.subscription import Subscription
 from sfsync.sync.sweep import Sweeper
 from sfsync.sync.work import Work
@@ -186,7 +187,8 @@ async def open_room(
         health = Health("stream", "backfill", "sweep")
         work = Work(link, database, writer, mapping, settings, metrics, health, Outages(metrics), describe)
         subscription, refetcher = Subscription(work), Refetcher(work)
-        sweeper = Sweeper(work, on_starved=subscription.restart)
+        starvation = Starvation(work, subscription)
+        sweeper = Sweeper(work, starvation)
         connection = await asyncpg.connect(dsn)
         try:
             yield Room(

@@ -14,6 +14,7 @@ from sfsync.core.mapping_file import MappingFile, default_mapping
 from sfsync.errors import SalesforceError
 from sfsync.store.readings import load_owed, load_readings
 from sfsync.sync.backfill import Backfill
+from sfsync.sync.starvation import Starvation
 from tests.simorg.site import eventually, serving
 from tests.sync.room import Room, furnished, open_room
 
@@ -109,7 +110,7 @@ async def test_loaded_entity_is_owed_a_reading_when_the_mapping_changed_before_t
         fields = {k: v for k, v in before[Entity.ACCOUNT].fields.items() if k != "Industry"}
         plans = {**before, Entity.ACCOUNT: EntityPlan(Entity.ACCOUNT, fields)}
         changed = replace(room.work, mapping=replace(room.work.mapping, plans=plans))
-        sweeper = type(room.sweeper)(changed, on_starved=lambda: None)
+        sweeper = type(room.sweeper)(changed, Starvation(changed, room.subscription))
         async with room.doing(sweeper.run()):
             owed = await eventually(lambda: load_owed(room.work.database, room.work.org))
         assert [(reading.entity, reading.reason) for reading in owed] == [(Entity.ACCOUNT, "mapping")]

@@ -12,6 +12,7 @@ from sfsync.core.ids import Entity, RecordId
 from sfsync.errors import MappingChangedError, QueryError, UnavailableError
 from sfsync.store.batch import Batch
 from sfsync.store.readings import load_owed
+from sfsync.sync.starvation import Starvation
 from sfsync.sync.sweep import Sweeper
 from tests.simorg.site import eventually
 from tests.sync.room import Room, furnished, levelled
@@ -204,7 +205,7 @@ async def test_owed_reading_survives_a_restart(room: Room) -> None:
     await room.backfill()
     async with room.doing():
         await owe(room, "wildcard", in_full=True)
-    again = Sweeper(room.work, on_starved=lambda: None)
+    again = Sweeper(room.work, Starvation(room.work, room.subscription))
     room.writer.stream.confirmed.set()
     async with room.doing(again.run()):
         await eventually(lambda: is_settled(room))

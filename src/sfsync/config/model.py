@@ -158,6 +158,11 @@ class SyncSettings(_Section):
     sweep_enabled: bool = Field(
         default=True, description="Whether to sweep at all; off only for tests of the stream."
     )
+    starved_tip_after_s: Seconds = Field(
+        default=3_600,
+        description="How long a subscription may deliver nothing of what sweeps find before it is given up and begun at "
+        "the tip of the stream.",
+    )
     refetch_batch: Annotated[int, Field(ge=1, le=2_000)] = Field(
         default=2_000,
         description="Dirty records read by one call, at most; those that may be deleted 400 at most.",

@@ -19,6 +19,7 @@ class SyncOptions:
     reconnect_window_s: float = 40.0
     sweep_interval_s: float = 900.0
     sweep_enabled: bool = True
+    starved_tip_after_s: float = 3_600.0
     look_back_ms: int = 900_000
     sweep_page: int = 2000
     refetch_batch: int = 2_000

@@ -30,6 +30,16 @@ class Outage:
         self._attempts = 0
         self._refusals = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is away now, as far as is known."""
+        return self._began_at is not None
+
+    @property
+    def length_s(self) -> float:
+        """How long it has been away; 0 when it is not."""
+        return 0.0 if self._began_at is None else time.monotonic() - self._began_at
+
     def failed(self, error: SfsyncError) -> float:
         """Note a failure; return how many seconds to wait before the next attempt."""
         self._attempts += 1

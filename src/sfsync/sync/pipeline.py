@@ -31,6 +31,7 @@ from .refetch import Refetcher
 from .reload import Prepare
 from .requests import Requests
 from .spending import Spending
+from .starvation import Starvation
 from .subscription import Subscription
 from .sweep import Sweeper
 from .work import Work
@@ -87,7 +88,8 @@ class Pipeline:
             reload=self.reload,
         )
         subscription, refetcher = Subscription(work), Refetcher(work)
-        sweeper = Sweeper(work, on_starved=subscription.restart)
+        starvation = Starvation(work, subscription)
+        sweeper = Sweeper(work, starvation)
         requests = Requests(work, handlers(work, sweeper))
         async with asyncio.TaskGroup() as group:
             group.create_task(writer.run(), name="writer")
@@ -98,7 +100,7 @@ class Pipeline:
             group.create_task(_relay(self.sweep_wanted, sweeper.ask, "signal"), name="sweep-signal")
             group.create_task(_relay(self.verify_wanted, sweeper.ask_in_full, "signal"), name="verify-signal")
             group.create_task(self._watch_leadership(), name="leadership")
-            group.create_task(self._keep_house(), name="house")
+            group.create_task(self._keep_house(starvation), name="house")
 
     async def _watch_leadership(self) -> None:
         """End when the lock's session ended: whether somebody else leads now is found out by asking again."""
@@ -106,11 +108,12 @@ class Pipeline:
         # failpoint: leadership.lost - the session that held the lock ended
         raise StoreUnavailableError("the session that holds the leadership lock ended")
 
-    async def _keep_house(self) -> None:
-        """Refresh the gauges, keep the figures, and forget what is older than its retention."""
+    async def _keep_house(self, starvation: Starvation) -> None:
+        """Look at the stream, refresh the gauges, keep the figures, and forget what is older than its retention."""
         await self.spending.recall(self.database, self.connection.org_id)
         pruned_at = told_at = float("-inf")
         while True:
+            starvation.look()
             await self._refresh_gauges()
             if time.monotonic() - told_at >= _TELL_EVERY_S:
                 told_at = time.monotonic()

@@ -55,10 +55,12 @@ class Subscription:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._session_limit = asyncio.timeout(None)
+        self._tip_wanted = False
         work.writer.stream.on_error = self.restart
 
-    def restart(self) -> None:
-        """End the session that runs, from outside; the next one starts from the committed position."""
+    def restart(self, *, at_tip: bool = False) -> None:
+        """End the session that runs, from outside; the next one starts from the committed position, or at the tip."""
+        self._tip_wanted |= at_tip
         with suppress(RuntimeError):
             # Outside a session there is nothing to end: the next one is about to begin anyway.
             self._session_limit.reschedule(asyncio.get_running_loop().time())
@@ -70,7 +72,7 @@ class Subscription:
         while True:
             started = time.monotonic()
             try:
-                await self._run_limited(outage, from_tip=from_tip)
+                await self._run_limited(outage, from_tip=from_tip or self._tip_wanted)
             except ReplayExpiredError as error:
                 _log.error("stream.position.expired", channel=self._work.options.channel)
                 # failpoint: stream.expired - Salesforce keeps our position no longer
@@ -119,6 +121,8 @@ class Subscription:
         ) as session:
             if asked is None:
                 await self._begin_at_tip()
+                self._tip_wanted = False
+            self._work.writer.stream.moved_at = time.monotonic()
             self._work.writer.stream.is_open = True
             self._work.writer.stream.confirmed.set()
             self._work.health.set("stream", ok=True)

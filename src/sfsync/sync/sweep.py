@@ -14,7 +14,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -41,7 +41,7 @@ from ..store.readings import (
 )
 from .backfill import Backfill
 from .reading import read_commands, selection
-from .starvation import StarvationWatch
+from .starvation import Missed, Starvation
 from .work import Work
 
 _log = structlog.get_logger()
@@ -62,25 +62,29 @@ class _Findings:
     settled: int = 0
     api_calls: int = 0
     drift: Counter[str] = field(default_factory=Counter)
+    missed: int = 0
+    newest_missed_ms: int = 0
 
-    def add(self, outcome: Outcome, *, drift_before_ms: int) -> None:
+    def add(self, outcome: Outcome, window: _Window) -> None:
         self.equal += outcome.verdicts[Verdict.EQUAL]
         self.settled += outcome.verdicts[Verdict.SETTLED]
         self.deferred += outcome.parked + sum(outcome.verdicts[verdict] for verdict in _LEFT_TO_LATER)
         for repair in outcome.repairs:
-            if repair.modstamp_ms < drift_before_ms:
+            if repair.modstamp_ms < window.drift_before_ms:
                 self.drift[repair.reason] += 1
             else:
                 self.ahead += 1
+            if window.may_be_owed:
+                self.missed += 1
+                self.newest_missed_ms = max(self.newest_missed_ms, repair.modstamp_ms)
 
 
 class Sweeper:
     """The pull side of one org: backfill once, then sweep at start, on time, on request, and when owed."""
 
-    def __init__(self, work: Work, *, on_starved: Callable[[], None]) -> None:
+    def __init__(self, work: Work, starvation: Starvation) -> None:
         self._work = work
-        self._on_starved = on_starved
-        self._watch = StarvationWatch()
+        self._starvation = starvation
         self._asked: set[str] = set()
         self._waiting: list[asyncio.Future[str]] = []
         self._full_wanted = False
@@ -234,24 +238,18 @@ class Sweeper:
         in_full = {o.entity for o in owed if o.in_full}
         if in_full:
             await self._work.refuse_stale_mapping()
-        drift_records = 0
+        found: list[_Findings] = []
         refused: QueryError | None = None
         for entity in _PARENTS_FIRST:
             run = _Run(sweep_id, reason, in_full=full_wanted or entity in in_full)
             try:
-                drift_records += await self._sweep_entity(readings[entity], run)
+                found.append(await self._sweep_entity(readings[entity], run))
             except QueryError as error:
                 _log.warning("sweep.failed", entity=str(entity), error=describe_error(error), wait_s=0.0)
                 refused = error
         if refused is not None:
             raise refused
-        self._watch_stream(drift_records)
-
-    def _watch_stream(self, drift_records: int) -> None:
-        delivered_ms = self._work.writer.stream.commit_ms
-        if self._watch.is_starved(drift_records=drift_records, delivered_ms=delivered_ms):
-            _log.error("stream.starved", records=drift_records, delivered=delivered_ms)
-            self._on_starved()
+        self._starvation.swept(_missed(found))
 
     async def _tell_caught_up(self) -> None:
         owed = await load_owed(self._work.database, self._work.org)
@@ -264,18 +262,24 @@ class Sweeper:
         detail = f"a reading of {reading.entity} is owed ({reading.reason})"
         self._work.health.set("sweep", ok=False, detail=detail)
 
-    async def _sweep_entity(self, reading: Reading, run: _Run) -> int:
-        """Sweep one entity; return the number of drifted records."""
+    async def _sweep_entity(self, reading: Reading, run: _Run) -> _Findings:
+        """Sweep one entity; return what its pages showed."""
+        findings = _Findings()
         if reading.watermark_ms is None:
-            return 0
+            return findings
         since_ms = 0 if run.in_full else reading.watermark_ms
         started = time.monotonic()
-        findings = _Findings()
         page = await self._fetch(reading.entity, since_ms, None)
         began_ms = page.read_from_ms
         # Under a new mapping every row lacks something that no event ever promised: that is no drift.
         is_new_mapping = run.in_full and reading.mapping != self._work.mapping.plans[reading.entity].coverage
-        drift_before_ms = 0 if is_new_mapping else self._drift_before_ms(began_ms)
+        window = _Window(
+            since_ms,
+            began_ms,
+            started,
+            0 if is_new_mapping else self._drift_before_ms(began_ms),
+            not is_new_mapping,
+        )
         while True:
             findings.api_calls += 1
             findings.read += len(page.records)
@@ -283,13 +287,11 @@ class Sweeper:
             if page.done:
                 break
             outcome = await self._apply(page, reading.entity, run)
-            findings.add(outcome, drift_before_ms=drift_before_ms)
+            findings.add(outcome, window)
             # failpoint: sweep.page.applied - a page that is not the last is committed
             page = await self._fetch_after(page, reading.entity, since_ms)
-        await self._apply_last(
-            page, reading, run, _Window(since_ms, began_ms, started, drift_before_ms), findings
-        )
-        return findings.drift.total()
+        await self._apply_last(page, reading, run, window, findings)
+        return findings
 
     async def _fetch(self, entity: Entity, since_ms: int, after: Keyset | None) -> Page:
         plan = self._work.mapping.plans[entity]
@@ -320,7 +322,7 @@ class Sweeper:
         the two sweeps the same window again.
         """
         outcome = await self._apply(page, reading.entity, run)
-        findings.add(outcome, drift_before_ms=window.drift_before_ms)
+        findings.add(outcome, window)
         certificate = _certificate(reading, run, window, findings)
         # failpoint: sweep.last.applied - the last page is committed, its certificate is not
         progress = sweep_end(
@@ -383,6 +385,16 @@ class _Window:
     began_ms: int
     started: float
     drift_before_ms: int
+    may_be_owed: bool
+
+
+def _missed(found: Iterable[_Findings]) -> Missed:
+    findings = list(found)
+    return Missed(
+        drift_records=sum(one.drift.total() for one in findings),
+        records=sum(one.missed for one in findings),
+        newest_ms=max((one.newest_missed_ms for one in findings), default=0),
+    )
 
 
 def _certificate(reading: Reading, run: _Run, window: _Window, findings: _Findings) -> Certificate:

@@ -84,12 +84,15 @@ class StreamState:
     """What the stream has delivered and committed so far, for whoever must judge it.
 
     `session` is the number of the session that may deliver; `error` ends it, and `on_error` tells it so, which may
-    wait for an event that does not come.
+    wait for an event that does not come. `tip_ms` is the org's time when a session began at the tip: what was committed
+    before, it does not owe. `moved_at` is the monotonic instant of the last event that came, or of the session's begin.
     """
 
     session: int = 0
     position: Position | None = None
     commit_ms: int | None = None
+    tip_ms: int | None = None
+    moved_at: float = 0.0
     is_open: bool = False
     error: SfsyncError | None = None
     on_error: Callable[[], None] | None = None
@@ -151,6 +154,7 @@ class Writer:
             await self._applier.apply(Batch((), "event", confirmed_ms, progress=progress))
             # failpoint: tip.committed - the position is forgotten and readings are owed
             self.stream.position = None
+            self.stream.tip_ms = confirmed_ms
 
     async def deliver(self, delivery: Delivery) -> None:
         """Queue a delivery; waits while the queue is full.
@@ -161,6 +165,7 @@ class Writer:
             await self._room.wait_for(lambda: self.stream.error is not None or self._has_room(delivery))
         if self.stream.error is not None:
             raise self.stream.error
+        self.stream.moved_at = time.monotonic()
         if delivery.session == self.stream.session:
             self._deliveries.append(delivery)
             self._queued_events += delivery.events
