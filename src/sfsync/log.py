@@ -123,8 +123,8 @@ EVENTS: Mapping[str, EventSpec] = {
     ),
     "stream.batch.applied": _spec(
         "info",
-        "events commands changed skipped dirty parked lag_ms duration_ms position",
-        "A batch of change events and its position were committed.",
+        "events commands changed skipped dirty parked lag_ms lag_salesforce_ms lag_own_ms duration_ms position",
+        "A batch of change events and its position were committed; lag is that of its slowest event.",
     ),
     "stream.event.parked": _spec(
         "error", "entity reason position", "A message could not be decoded: dead letter."

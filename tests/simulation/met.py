@@ -129,9 +129,11 @@ def _note_details(met: Met, name: str, entry: Mapping[str, Any]) -> None:
 def _counting_decided(met: Met) -> Callable[..., Received]:
     decided = Subscription.decided
 
-    def counting(self: Subscription, raw: RawEvent, seen: OrderedDict[EventKey, None]) -> Received:
+    def counting(
+        self: Subscription, raw: RawEvent, seen: OrderedDict[EventKey, None], arrived_s: float
+    ) -> Received:
         before = len(seen)
-        received = decided(self, raw, seen)
+        received = decided(self, raw, seen, arrived_s)
         kind = type(received.event).__name__
         met.note("event", kind)
         if not received.commands and kind != "MalformedEvent":

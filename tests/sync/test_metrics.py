@@ -88,3 +88,22 @@ def test_two_daemons_of_one_process_share_no_figure() -> None:
 def test_no_series_tells_when_it_was_created() -> None:
     """They double the size of every scrape and say nothing."""
     assert b"_created" not in generate_latest(Metrics().registry)
+
+
+def test_recent_lag_is_told_by_quantiles_of_an_hour() -> None:
+    """One slow batch among many must show, and yesterday's must not."""
+    now_s = 10_000.0
+    metrics = Metrics(lambda: now_s)
+    assert metrics.recent_lag() is None
+    metrics.committed(commit_ms=1_000, arrived_s=3_000.0, committed_s=3_001.0)
+    for number in range(99):
+        committed_s = 9_000.0 + number
+        metrics.committed(
+            commit_ms=round(committed_s * 1000) - 30, arrived_s=committed_s - 0.02, committed_s=committed_s
+        )
+    metrics.committed(commit_ms=9_500_000, arrived_s=9_502.0, committed_s=9_502.5)
+    assert metrics.recent_lag() == {
+        "batches": 100,
+        "salesforce_ms": {"p50": 10.0, "p99": 10.0, "last": 2_000.0},
+        "own_ms": {"p50": 20.0, "p99": 20.0, "last": 500.0},
+    }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from sfsync.core.commands import Command
 from sfsync.core.events import Position
@@ -55,6 +58,7 @@ def delivery(
         commands=list(commands),
         heard_ms=at(10),
         commit_ms=at(10),
+        oldest_ms=at(10),
         size=size,
     )
 
@@ -297,3 +301,25 @@ async def test_batch_in_flight_is_finished_and_no_other_begins(store: Store) -> 
                 await finishing
     assert await committed(store) == b"1"
     assert [row["last_name"] for row in await store.people()] == ["A"]
+
+
+async def test_lag_is_of_the_slowest_event_and_says_whose_it_was(store: Store) -> None:
+    """Time in our queue must not be laid to Salesforce, and an old event not hide behind a new one."""
+    writer = await begin(store)
+    now_s = time.time()
+    old = replace(delivery(writer, b"1"), oldest_ms=round((now_s - 9) * 1000), arrived_s=now_s - 2)
+    new = replace(delivery(writer, b"2"), oldest_ms=round((now_s - 1) * 1000), arrived_s=now_s)
+    with capture_logs() as entries:
+        await writer.deliver(old)
+        await writer.deliver(new)
+        async with running(writer):
+            await until_committed(store, b"2")
+            await until(lambda: has_told(entries))
+    [batch] = [entry for entry in entries if entry["event"] == "stream.batch.applied"]
+    assert batch["lag_salesforce_ms"] == pytest.approx(7_000, abs=2)
+    assert 2_000 <= batch["lag_own_ms"] < 7_000
+    assert batch["lag_ms"] == pytest.approx(batch["lag_salesforce_ms"] + batch["lag_own_ms"], abs=2)
+
+
+async def has_told(entries: Sequence[Mapping[str, object]]) -> bool:
+    return any(entry["event"] == "stream.batch.applied" for entry in entries)

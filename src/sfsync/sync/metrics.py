@@ -62,10 +62,14 @@ class Metrics:
             "lag_seconds", "From Salesforce's commit to ours, slowest event of each batch.", _LAG_BUCKETS
         )
         self._lag_salesforce = self._histogram(
-            "lag_salesforce_seconds", "From Salesforce's commit to the event's arrival.", _LAG_BUCKETS
+            "lag_salesforce_seconds",
+            "From Salesforce's commit to the event's arrival, likewise.",
+            _LAG_BUCKETS,
         )
         self._lag_own = self._histogram(
-            "lag_own_seconds", "From the event's arrival to our commit.", _LAG_BUCKETS
+            "lag_own_seconds",
+            "From the event's arrival to our commit, waiting for its transaction and the queue included, likewise.",
+            _LAG_BUCKETS,
         )
 
     def _make_sweep(self) -> None:

@@ -142,26 +142,27 @@ class Subscription:
 
     # What a session does with the events it gets -------------------------------------------------------
 
-    def decided(self, raw: RawEvent, seen: OrderedDict[EventKey, None]) -> Received:
+    def decided(self, raw: RawEvent, seen: OrderedDict[EventKey, None], arrived_s: float) -> Received:
         """Decode and decide one event; one that this session already received asks for nothing."""
         event = decode(raw)
         if isinstance(event, MalformedEvent):
             _log.error(
                 "stream.event.parked", entity=event.entity, reason=event.reason, position=raw.position.hex()
             )
-            return self._received(raw, event)
+            return self._received(raw, event, arrived_s)
         header = event.header
         key = (header.transaction_key, header.sequence_number, header.entity, hash(header.record_ids))
         if key in seen:
             self._work.metrics.events_skipped.labels("duplicate").inc()
-            return Received(raw.position, event, [])
+            return Received(raw.position, event, [], arrived_s=arrived_s)
         seen[key] = None
         if len(seen) > _SEEN_MAX:
             seen.popitem(last=False)
-        return self._received(raw, event)
+        return self._received(raw, event, arrived_s)
 
-    def _received(self, raw: RawEvent, event: Event) -> Received:
-        return Received(raw.position, event, decide(event, self._work.mapping.plans), len(raw.payload))
+    def _received(self, raw: RawEvent, event: Event, arrived_s: float) -> Received:
+        commands = decide(event, self._work.mapping.plans)
+        return Received(raw.position, event, commands, len(raw.payload), arrived_s)
 
     async def deliver(self, number: int, session: CometdSession, events: Sequence[Received]) -> None:
         """Hand finished transactions to the writer, within the time that Salesforce gives us."""
@@ -250,7 +251,8 @@ class _Session:
             receiving.cancel()
 
     async def _take(self, raw_events: Sequence[RawEvent]) -> None:
-        received = [self._subscription.decided(raw, self._seen) for raw in raw_events]
+        arrived_s = time.time()
+        received = [self._subscription.decided(raw, self._seen, arrived_s) for raw in raw_events]
         # failpoint: stream.decided - the events of a reply were decoded and decided
         finished, split = self._buffer.add(received)
         if split is not None:
@@ -277,6 +279,8 @@ def _delivery(number: int, events: Sequence[Received], date_ms: int) -> Delivery
         commands=commands,
         heard_ms=max([date_ms, *commits]),
         commit_ms=max(commits, default=None),
+        oldest_ms=min(commits, default=None),
+        arrived_s=events[0].arrived_s,
         skipped=sum(not received.commands for received in events),
         size=sum(received.size for received in events),
         dead_letters=[

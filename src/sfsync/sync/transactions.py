@@ -16,12 +16,16 @@ from ..core.events import Event, MalformedEvent, Position
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One event of the stream, decided: where it stands, what it says, what must become true; its size in bytes."""
+    """One event of the stream, decided: where it stands, what it says, what must become true.
+
+    `size` is in bytes, `arrived_s` the instant (seconds since the epoch) at which its reply had arrived.
+    """
 
     position: Position
     event: Event
     commands: list[Command]
     size: int = 0
+    arrived_s: float = 0.0
 
     @property
     def transaction_key(self) -> str | None:

@@ -64,7 +64,8 @@ class _Read:
 class Delivery:
     """Finished transactions of one session of the stream; `position` is that of the last event.
 
-    `size` is what the events took on the wire, in bytes, which is about what their commands take here.
+    `size` is what the events took on the wire, in bytes, which is about what their commands take here. `commit_ms` is the
+    newest commit among them, `oldest_ms` the oldest; `arrived_s` is when the first had arrived, before it was held or queued.
     """
 
     session: int
@@ -76,6 +77,7 @@ class Delivery:
     skipped: int = 0
     size: int = 0
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    oldest_ms: int | None = None
     arrived_s: float = field(default_factory=time.time)
 
 
@@ -338,10 +340,11 @@ class Writer:
     def _report(self, taken: Sequence[Delivery], outcome: Outcome, duration_s: float) -> None:
         now_s = time.time()
         last = taken[-1]
-        commits = [delivery.commit_ms for delivery in taken if delivery.commit_ms is not None]
-        if commits:
-            arrived_s = min(delivery.arrived_s for delivery in taken)
-            self._metrics.committed(commit_ms=min(commits), arrived_s=arrived_s, committed_s=now_s)
+        slowest = _slowest(taken)
+        if slowest is not None:
+            self._metrics.committed(
+                commit_ms=slowest.commit_ms, arrived_s=slowest.arrived_s, committed_s=now_s
+            )
         commands = [command for delivery in taken for command in delivery.commands]
         self._count(commands, outcome)
         _log.info(
@@ -352,7 +355,9 @@ class Writer:
             skipped=sum(delivery.skipped for delivery in taken),
             dirty=outcome.marked,
             parked=outcome.parked,
-            lag_ms=round(now_s * 1000 - min(commits)) if commits else None,
+            lag_ms=slowest and round(now_s * 1000 - slowest.commit_ms),
+            lag_salesforce_ms=slowest and round(slowest.arrived_s * 1000 - slowest.commit_ms),
+            lag_own_ms=slowest and round((now_s - slowest.arrived_s) * 1000, 1),
             duration_ms=round(duration_s * 1000, 1),
             position=last.position.hex(),
         )
@@ -365,6 +370,19 @@ class Writer:
         for verdict, count in outcome.verdicts.items():
             if verdict in _SKIPPED:
                 self._metrics.events_skipped.labels(str(verdict)).inc(count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slowest:
+    """The event of a batch that was committed first at Salesforce, and when its reply had arrived."""
+
+    commit_ms: int
+    arrived_s: float
+
+
+def _slowest(taken: Sequence[Delivery]) -> _Slowest | None:
+    events = [_Slowest(one.oldest_ms, one.arrived_s) for one in taken if one.oldest_ms is not None]
+    return min(events, key=lambda one: (one.commit_ms, one.arrived_s), default=None)
 
 
 _SKIPPED = frozenset({"contained", "ambiguous", "late", "kept_aside", "erased"})
