@@ -15,6 +15,7 @@ from tests.bench import (
     applying,
     decoding,
     flooding,
+    growing,
     peering,
     pulling,
     recovering,
@@ -37,6 +38,7 @@ PARTS: Mapping[str, tuple[Measure, str]] = {
     "recovery": (recovering.measure, "seconds until a daemon is ready again, after a kill, 1 h and 80 h"),
     "peers": (peering.measure, "the same first load by us and by what people use today"),
     "storage": (storing.measure, "what a change of one field costs the store"),
+    "growth": (growing.measure, "what a store of each size costs; --sizes 10000,1000000 for others"),
     "memory": (flooding.measure, "resident memory while huge replies come in"),
 }
 
@@ -51,7 +53,8 @@ def main() -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfsync-bench-")))
         directory.chmod(0o755)
         server = stack.enter_context(running_server(directory / "postgres"))
-        asyncio.run(_run(Bench(arguments.quick, server, directory), arguments.only or list(PARTS)))
+        bench = Bench(arguments.quick, server, directory, arguments.sizes)
+        asyncio.run(_run(bench, arguments.only or list(PARTS)))
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -69,6 +72,13 @@ def _arguments() -> argparse.ArgumentParser:
         choices=list(PARTS),
         metavar="PART",
         help="only this part (may be repeated)",
+    )
+    parser.add_argument(
+        "--sizes",
+        type=lambda text: tuple(map(int, text.split(","))),
+        default=(),
+        metavar="N,N",
+        help="numbers of records for the part growth (default 10000,100000)",
     )
     return parser
 

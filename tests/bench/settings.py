@@ -16,11 +16,12 @@ SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One run of the bench."""
+    """One run of the bench; *sizes* are those of the growth table, where they were asked for."""
 
     quick: bool
     server: PgServer
     directory: Path
+    sizes: tuple[int, ...] = ()
 
 
 @contextmanager
