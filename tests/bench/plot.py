@@ -116,6 +116,12 @@ def _band(axes: Any, points: Sequence[tuple[int, Mapping[str, Any]]], label: str
 
 
 def _finish(axes: Any) -> None:
+    if not any(len(line.get_xdata()) for line in axes.get_lines() if line.get_marker() == "o"):
+        # A run of some parts only has nothing to show here.
+        axes.clear()
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "not measured in this run", ha="center", va="center", color=OTHER)
+        return
     axes.set_xscale("log")
     axes.grid(visible=True, which="major", color="#e4e4e4")
     axes.set_axisbelow(True)
