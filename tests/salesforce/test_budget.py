@@ -213,6 +213,21 @@ async def test_refusal_pauses_the_lanes_and_one_call_finds_its_end(
     assert ended == ["concurrent"]
 
 
+async def test_reload_lets_a_refused_lane_try_at_once(stub: StubOrg, connection: Connection) -> None:
+    """An operator who bought calls must not wait a quarter of an hour for them to be used."""
+    connection.budget = Budget(Shares())
+    stub.then(PATH, errors(403, "REQUEST_LIMIT_EXCEEDED", DAILY), OK)
+    with in_lane(Lane.SWEEP):
+        refused = asyncio.create_task(connection.request("GET", PATH))
+    async with asyncio.timeout(5):
+        while not connection.budget.waiting:  # noqa: ASYNC110 - it waits for nobody else
+            await asyncio.sleep(0.01)
+        connection.budget.follow(Shares())
+        await refused
+    assert connection.budget.waiting == {}
+    assert not await waits(connection.budget, Lane.VERIFY)
+
+
 @pytest.mark.parametrize("lane", [Lane.PULL, Lane.OTHER])
 async def test_whoever_is_waited_for_is_refused_at_once(
     stub: StubOrg, connection: Connection, lane: Lane

@@ -212,8 +212,10 @@ class Budget:
         self.listeners.sent(lane)
 
     def follow(self, shares: Shares) -> None:
-        """Let other shares hold from now on."""
+        """Let these shares hold from now on, and let one call try at once whether a refusal is over."""
         self.shares = shares
+        for pause in self._pauses.values():
+            pause.until = pause.asking_until = 0.0
         self._wake()
 
     def told(self, usage: ApiUsage) -> None:
