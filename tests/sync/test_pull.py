@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -12,6 +13,7 @@ from sfsync.core.commands import Cause, Image, Refetch
 from sfsync.core.ids import Entity, record_id
 from sfsync.core.order import Clocks
 from sfsync.core.people_cells import ImportRow
+from sfsync.errors import UnavailableError
 from sfsync.salesforce.connection import Connection
 from sfsync.store.adoption import Adoption
 from sfsync.store.batch import Batch
@@ -19,6 +21,8 @@ from sfsync.store.erased import Erased
 from sfsync.store.import_files import Feeds, stage_file
 from sfsync.store.import_statements import FedColumn
 from sfsync.store.requests import put_requests
+from sfsync.sync.answering import Request
+from sfsync.sync.pull import Pull
 from tests.simorg.site import eventually
 from tests.sync.room import Room, furnished
 
@@ -448,6 +452,21 @@ async def test_pull_that_nobody_limits_is_served_after_the_outage_even_by_the_ne
     await room.heal()
     async with room.doing(room.requests.run()):
         assert (await answered(room, request))[0] == "created"
+
+
+async def test_read_that_fails_as_it_is_cancelled_ends(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would go on for ever, and the pipeline that waits for its end would never begin anew."""
+    [contact] = await room.contacts(1)
+
+    async def fail_cancelled(*_: object) -> NoReturn:
+        serving.cancel()
+        raise UnavailableError("away", code="HTTP_503")
+
+    monkeypatch.setattr(Pull, "_read_entity", fail_cancelled)
+    serving = asyncio.create_task(Pull(room.work).serve(Request(1, "pull", contact, "test")))
+    done, _ = await asyncio.wait({serving}, timeout=5)
+    assert done == {serving}
+    assert serving.cancelled()
 
 
 async def test_pulls_that_come_together_are_one_call(room: Room) -> None:

@@ -12,9 +12,10 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -267,13 +268,9 @@ class Pull:
             async with asyncio.timeout(min(max(left_s, _READ_S_MIN), _READ_S_MAX)):
                 # The reads' lower bound must be as fresh as it can be, or they prove nothing.
                 await self._work.connection.clock_ms()
-                async with asyncio.TaskGroup() as group:
-                    reads = [group.create_task(self._read_entity(work, *one)) for one in _by_entity(ids)]
+                found = await _all_together(self._read_entity(work, *one) for one in _by_entity(ids))
         except TimeoutError:
             raise UnavailableError("Salesforce did not answer in time", code="TIMEOUT") from None
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        found = [part for read in reads for part in read.result()]
         work.found += found
         # failpoint: pull.read - pulled records were read
         if not found:
@@ -307,6 +304,23 @@ class Pull:
             *await self._read_entity(work, entity, ids[:middle]),
             *await self._read_entity(work, entity, ids[middle:]),
         ]
+
+
+async def _all_together(reads: Iterable[Coroutine[Any, Any, list[Found]]]) -> list[Found]:
+    """Return what these reads find; the first that fails ends the others, and is raised.
+
+    No task group: before Python 3.13 one that fails as it is cancelled forgets the cancellation, and whoever waits for
+    us to end would wait for ever.
+    """
+    tasks = [asyncio.create_task(read) for read in reads]
+    try:
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        return [found for task in tasks if task.done() for found in task.result()]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _to_read(wanted: Sequence[_Asked], standings: Mapping[RecordId, Standing]) -> set[RecordId]:
