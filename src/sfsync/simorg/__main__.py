@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from aiohttp import web
 
 from sfsync.simorg.app import build_app, make_org
 from sfsync.simorg.gate import URI_AND_HEADERS_MAX
+from sfsync.simorg.generated_people import PEOPLE_MAX, generate
 from sfsync.simorg.life import MIX, RATE_MAX, Life, Pace
 from sfsync.simorg.org import Org
 from sfsync.simorg.population import populate
@@ -54,6 +56,16 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--population", type=int, default=0, metavar="N", help="begin with N people and N/4 companies"
     )
+    parser.add_argument(
+        "--generated-people",
+        type=int,
+        default=0,
+        metavar="N",
+        help="begin with N more people that are no objects but made when they are read: millions cost nothing",
+    )
+    parser.add_argument(
+        "--generated-companies", type=int, metavar="M", help="and with M companies like that (default N/4)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of population and choices (default 1)")
     parser.add_argument(
         "--life", type=float, default=0.0, metavar="RATE", help="steps of background life per second"
@@ -71,12 +83,18 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _problem(options: argparse.Namespace) -> str | None:
-    if not 0 <= options.port <= 65_535:
-        return f"--port must lie between 0 and 65535; got {options.port}"
-    if options.population < 0:
-        return f"--population must not be negative; got {options.population}"
-    if not 0 <= options.life <= RATE_MAX:
-        return f"--life must lie between 0 and {RATE_MAX:g}; got {options.life:g}"
+    limits = (
+        ("port", options.port, 65_535),
+        ("population", options.population, math.inf),
+        ("generated-people", options.generated_people, PEOPLE_MAX),
+        ("generated-companies", options.generated_companies or 0, PEOPLE_MAX),
+        ("life", options.life, RATE_MAX),
+    )
+    for name, value, most in limits:
+        if value < 0 and most == math.inf:
+            return f"--{name} must not be negative; got {value}"
+        if not 0 <= value <= most:
+            return f"--{name} must lie between 0 and {most:g}; got {value:g}"
     if options.jwt_public_key is not None and not is_public_key(options.jwt_public_key):
         return (
             f"--jwt-public-key must name a file with an RSA public key in PEM; got {options.jwt_public_key}"
@@ -120,6 +138,10 @@ def _populate(org: Org, options: argparse.Namespace) -> None:
     """Fill the org; its records stay for good, so the collector is told never to look at them again."""
     gc.disable()
     populate(org.world, options.population, options.seed)
+    people, companies = options.generated_people, options.generated_companies
+    companies = people // 4 if companies is None else companies
+    if people or companies:
+        generate(org.world, people, companies, options.seed)
     gc.enable()
     gc.freeze()
 

@@ -18,9 +18,8 @@ from sfsync.simorg.errors import ApiError, DmlError, not_found
 from sfsync.simorg.gate import USER, json_response
 from sfsync.simorg.ids import normalize
 from sfsync.simorg.schema import EntityDef
-from sfsync.simorg.soql_rows import csv_text
 from sfsync.simorg.transaction import Transaction
-from sfsync.simorg.values import rest_datetime
+from sfsync.simorg.values import csv_text, rest_datetime
 
 if TYPE_CHECKING:
     from sfsync.simorg.org import Org
@@ -215,7 +214,7 @@ class Work:
         if self._key.lower() == "id":
             return self._update(tx, values) if values.get("Id") else self._insert(tx, values)
         wanted = str(values.get(self._key, "")).lower()
-        rows = self._org.world.snapshot().by_id(self._entity.name)
+        rows = self._org.world.snapshot().stored_by_id(self._entity.name)
         found = [i for i, f in rows if str(f.get(self._key, "")).lower() == wanted and not f["IsDeleted"]]
         if not found:
             return self._insert(tx, values)
@@ -235,7 +234,7 @@ class Work:
     def _id(self, values: dict[str, Any]) -> str:
         text = next((str(value) for name, value in values.items() if name.lower() == "id"), "")
         record_id = normalize(text)
-        if record_id is None or record_id not in self._org.world.records:
+        if record_id is None or self._org.world.entity_of(record_id) is None:
             raise DmlError("MALFORMED_ID", f"malformed id {text}", ["Id"])
         return record_id
 

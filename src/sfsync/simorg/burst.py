@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -41,6 +42,8 @@ RATE_MAX = 1e9
 ORIGIN = "com/salesforce/api/rest/66.0;client=Burst"
 # How many refused updates in a row mean that nothing can be updated.
 DRAWS_MAX = 100
+# Among so many records of each entity those to update are drawn.
+DRAWN_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class Burst:
         return [
             (entity, record_id)
             for entity in entities
-            for record_id, fields in snapshot.by_id(entity)
+            for record_id, fields in islice(snapshot.by_id(entity), DRAWN_MAX)
             if not fields.get("IsDeleted") and not fields.get("IsConverted")
         ]
 

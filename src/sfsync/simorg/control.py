@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CLOCK_MIN_S, CLOCK_MAX_S = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (2010, 2100))
 _WHOLE = re.compile(r"\d{1,15}", re.ASCII)
 YEAR_S = 366 * 86_400
+# More records than this are told in pages only.
+STATE_MAX = 100_000
 Handler = Callable[["_Control", web.Request], Awaitable[Any]]
 
 
@@ -62,6 +64,12 @@ class _Control:
         if entity is not None:
             query.chosen("entity", org_world.schema.entities)
         limit = _whole(query, "limit")
+        generated = sum(base.count for base in org_world.generated.entities.values())
+        if limit is None and generated > STATE_MAX:
+            message = (
+                f"{generated:,} records were generated: ask for pages, with limit and after=<the last id>"
+            )
+            raise ControlError(f"{query.where}: {message}")
         listed = records(org_world, entity, query.members.get("after", ""), limit)
         return {"org_id": org_world.org_id, "now": org_world.clock.now().isoformat(), "records": listed}
 

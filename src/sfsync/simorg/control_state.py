@@ -1,9 +1,12 @@
 """The whole truth for the control API: every record that ever was, and the log of commits."""
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from heapq import merge
 from itertools import islice
 from typing import Any
 
+from sfsync.simorg.generated import GeneratedEntity
 from sfsync.simorg.history import Commit, Record
 from sfsync.simorg.soql_fields import Getter, getter_of
 from sfsync.simorg.values import to_json
@@ -16,12 +19,23 @@ def records(world: World, entity: str | None, after: str, limit: int | None) -> 
     A purged record shows its last state. Fields carry their REST names and forms; compounds are left out.
     """
     getters = {name: _getters(world, name) for name in world.schema.entities}
-    wanted = (
-        record
-        for record_id, record in sorted(world.records.items())
-        if record_id > after and entity in (None, record.entity) and record.entity in getters
-    )
+    entities = tuple(getters) if entity is None else (entity,)
+    written = (r for i, r in sorted(world.records.items()) if i > after and r.entity in entities)
+    generated = [
+        _generated(base, after) for name, base in world.generated.entities.items() if name in entities
+    ]
+    wanted = merge(written, *generated, key=lambda record: record.id) if generated else written
     return [_record(record, getters[record.entity]) for record in islice(wanted, limit)]
+
+
+def _generated(base: GeneratedEntity, after: str) -> Iterator[Record]:
+    """Yield the generated records with ids above *after* that nobody has changed, one at a time."""
+    first = bisect_right(range(base.count), after, key=base.ids.one)
+    for run in base.unchanged(first, base.count):
+        for record_id, fields in base.rows(run):
+            record = Record(base.name, record_id)
+            record.write(0, fields)
+            yield record
 
 
 def commits(world: World, after: int, limit: int | None) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ this org was not born with.
 
 import re
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from sfsync.simorg.control_input import ControlError, Input
@@ -126,14 +127,12 @@ def _definition(field: Input) -> FieldDef:
 
 def _convert_stored(world: World, entity: str, old: FieldDef, new: FieldDef | None) -> None:
     """Bring the stored values of a field to its new type, or drop them, without a commit: as Salesforce does it."""
-    for record in world.records.values():
-        if record.entity != entity:
-            continue
-        for state in record.states:
-            if isinstance(state, dict) and old.name in state:
-                value = state.pop(old.name)
-                if new is not None and (fitting := _fitting(new, value)) is not None:
-                    state[new.name] = fitting
+    stored = (state for r in world.records.values() if r.entity == entity for state in r.states)
+    for state in chain(stored, world.generated.entries(entity)):
+        if isinstance(state, dict) and old.name in state:
+            value = state.pop(old.name)
+            if new is not None and (fitting := _fitting(new, value)) is not None:
+                state[new.name] = fitting
 
 
 def _fitting(field: FieldDef, value: Any) -> Any:

@@ -77,6 +77,7 @@ class Life:
         self._task: asyncio.Task[None] | None = None
         # Ids once seen live or deleted, by entity; checked when drawn, so that no step scans the org.
         self._known = {entity: self._ids(entity) for entity in ("Lead", "Contact", "Account")}
+        self._generated = org.world.generated.entities
         self._binned: list[str] = []
         self._converted: list[str] = []
         self._owners = owners(org.world)
@@ -242,7 +243,7 @@ class Life:
         if record_id is None:
             return False
         tx.undelete(record_id)
-        self._known[str(self._org.world.records[record_id].entity)].append(record_id)
+        self._known[str(self._org.world.entity_of(record_id))].append(record_id)
         return True
 
     def _purge(self, tx: Transaction) -> bool:
@@ -263,10 +264,16 @@ class Life:
     def _draw(self, entity: str) -> str | None:
         """Return a live, unlocked and unconverted record, forgetting those that are not live any more."""
         known = self._known[entity]
+        base = self._generated.get(entity)
+        count = base.count if base is not None else 0
         for _ in range(50):
-            if not known:
+            if not known and not count:
                 return None
-            place = self._rng.randrange(len(known))
+            place = self._rng.randrange(len(known) + count) - count
+            if base is not None and place < 0:
+                if self._is_free(record_id := base.ids.one(place + count)):
+                    return record_id
+                continue
             fields = self._org.world.get(known[place])
             if fields is None or fields["IsDeleted"] or fields.get("IsConverted"):
                 known[place] = known[-1]
@@ -275,6 +282,11 @@ class Life:
                 return known[place]
         return None
 
+    def _is_free(self, record_id: str) -> bool:
+        fields = self._org.world.get(record_id)
+        is_usable = fields is not None and not fields["IsDeleted"] and not fields.get("IsConverted")
+        return is_usable and record_id not in self._org.world.locks
+
     def _ids(self, entity: str) -> list[str]:
-        rows = self._org.world.snapshot().by_id(entity)
+        rows = self._org.world.snapshot().stored_by_id(entity)
         return [i for i, f in rows if not f["IsDeleted"] and not f.get("IsConverted")]

@@ -24,7 +24,7 @@ EASTERN_SHARE = 0.6
 LEAD_SHARE = 0.4
 TITLES_EAST = ("代表取締役", "部長", "課長", "営業担当", "情報システム室長", "主任", None)
 TITLES_WEST = ("CEO", "Head of Sales", "Buyer", "VP Operations", "IT Manager", "Engineer", None)
-_SYLLABLES = ("ka", "mi", "to", "ra", "no", "shi", "lo", "ben", "mar")
+SYLLABLES = ("ka", "mi", "to", "ra", "no", "shi", "lo", "ben", "mar")
 DEPARTMENTS = ("営業部", "総務部", "Sales", "Operations", None, None)
 
 
@@ -157,7 +157,7 @@ def _commit(world: World, records: list[tuple[str, str, Fields]], instant: datet
         "LastModifiedById": world.user_id,
     }
     changes = tuple(
-        Change(entity, record_id, "CREATE", None, {"Id": record_id, **_flags(entity), **values, **stamps})
+        Change(entity, record_id, "CREATE", None, {"Id": record_id, **flags(entity), **values, **stamps})
         for entity, record_id, values in records
     )
     number = world.number + 1
@@ -166,7 +166,8 @@ def _commit(world: World, records: list[tuple[str, str, Fields]], instant: datet
     )
 
 
-def _flags(entity: str) -> dict[str, Any]:
+def flags(entity: str) -> dict[str, Any]:
+    """Return the switches that every new record has, all off."""
     if entity == "Account":
         return {}
     flags = {"HasOptedOutOfEmail": False, "HasOptedOutOfFax": False, "DoNotCall": False}
@@ -230,7 +231,7 @@ def _mobile(dice: Dice, *, eastern: bool) -> str:
 
 
 def _slug(dice: Dice) -> str:
-    return dice.pick(_SYLLABLES) + dice.pick(_SYLLABLES) + dice.pick(_SYLLABLES)
+    return dice.pick(SYLLABLES) + dice.pick(SYLLABLES) + dice.pick(SYLLABLES)
 
 
 def _present(values: Fields) -> Fields:

@@ -183,7 +183,7 @@ def _known_id(call: Call, text: str) -> str:
     record_id = normalize(text)
     if record_id is None or record_id[:3] not in KEY_PREFIXES.values():
         raise DmlError("MALFORMED_ID", f"malformed id {text}", ["Id"])
-    if record_id not in call.org.world.records:
+    if call.org.world.entity_of(record_id) is None:
         raise DmlError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
     return record_id
 

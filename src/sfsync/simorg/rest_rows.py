@@ -126,7 +126,8 @@ def matches(call: Call, entity: EntityDef, key: str, value: str) -> list[str]:
         found = snapshot.get(checked_id(entity, value))
         return [wanted] if found is not None and not found["IsDeleted"] else []
     folded = str(wanted).lower()
-    rows = ((i, f) for i, f in snapshot.by_id(entity.name) if not f["IsDeleted"])
+    # No generated record has an external id.
+    rows = ((i, f) for i, f in snapshot.stored_by_id(entity.name) if not f["IsDeleted"])
     return [record_id for record_id, fields in rows if str(fields.get(field.name, "")).lower() == folded]
 
 

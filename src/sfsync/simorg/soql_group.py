@@ -3,7 +3,7 @@
 Source: SOQL and SOSL Reference, "Aggregate Functions": a result without an alias is called expr0, expr1 and so on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sfsync.simorg.schema import NUMBER_TYPES, FieldDef
@@ -23,7 +23,7 @@ def is_grouped(query: Query) -> bool:
     return bool(query.group_by) or any(isinstance(selected, Aggregate) for selected in query.select)
 
 
-def grouped(query: Query, scope: Scope, rows: list[Row]) -> list[dict[str, Any]]:
+def grouped(query: Query, scope: Scope, rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Return the finished rows of an aggregate query. Raises SoqlError."""
     keys = [_groupable(path, scope) for path in query.group_by]
     plan = _plan(query, scope, keys)

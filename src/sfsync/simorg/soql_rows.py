@@ -6,17 +6,18 @@ instants and days.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import msgspec
 
+from sfsync.simorg.generated import GeneratedFields, Source
 from sfsync.simorg.schema import FieldDef
 from sfsync.simorg.soql_fields import Column, Getter, Scope, getter_of
 from sfsync.simorg.soql_lex import SoqlError
 from sfsync.simorg.soql_parse import Aggregate, FieldsFunction, Order, Path, Query
 from sfsync.simorg.soql_where import compile_test
-from sfsync.simorg.values import to_json, zulu_datetime
+from sfsync.simorg.values import csv_text, to_json
 from sfsync.simorg.world import Row, Snapshot
 
 FIELDS_LIMIT_MAX = 200
@@ -45,9 +46,26 @@ class Renderer:
         self._snapshot = snapshot
         self._root = root
         self.columns = columns
+        # Whether a row follows from the fields of its record alone.
         is_stored = root.entity in snapshot.world.schema.entities
         is_stored &= all(not c.relations and c.field.formula is None for c in columns)
-        self._is_flat = is_stored and not root.children and not root.parents
+        self.is_flat = is_stored and not root.children and not root.parents
+
+    def sources(self) -> list[Source] | None:
+        """Return for each column the field that its value follows from, how, and whether that is a lookup.
+
+        None if there are children.
+        """
+        if self._root.children:
+            return None
+        entity = self._snapshot.world.schema.source(self._root.entity)
+        out = []
+        for column in self.columns:
+            lookup = column.relations[0] if column.relations else None
+            if column.field.formula is not None and lookup is None and entity is not None:
+                lookup = entity.relation(column.field.formula.partition(".")[0])
+            out.append(Source((lookup or column.field).name, column.get, lookup is not None))
+        return out
 
     def json(self, rows: Iterable[Row], version: str) -> list[dict[str, Any]]:
         """Return *rows* as REST answers them."""
@@ -55,7 +73,7 @@ class Renderer:
 
     def encoded(self, rows: Iterable[Row], version: str) -> list[Any]:
         """Return *rows* as `json` does, already encoded where the text of a record version can be kept."""
-        if not self._is_flat:
+        if not self.is_flat:
             return self.json(rows, version)
         encode = msgspec.json.Encoder().encode
 
@@ -72,7 +90,7 @@ class Renderer:
         def text_of(_record_id: str, fields: Any) -> str:
             return '"' + quoted.join([csv_text(get(fields)) for get in getters]) + '"' + line_end
 
-        if not self._is_flat:
+        if not self.is_flat:
             return [text_of(*row) for row in rows]
         return self._kept(rows, ("csv", delimiter, line_end), text_of)
 
@@ -88,9 +106,10 @@ class Renderer:
         texts = world.texts.of((self._root.entity, world.schema.version, form, names))
         out = []
         for record_id, fields in rows:
-            key = id(fields)
-            text = texts.get(key)
-            if text is None:
+            # What was made for this reader is at a place that another record will have tomorrow.
+            key = None if type(fields) is GeneratedFields else id(fields)
+            text = texts.get(key) if key is not None else text_of(record_id, fields)
+            if text is None and key is not None:
                 text = texts[key] = text_of(record_id, fields)
             out.append(text)
         return out
@@ -108,19 +127,6 @@ class Renderer:
         for name, rows_of in node.children:
             row[name] = rows_of(record_id, version)
         return row
-
-
-def csv_text(value: Any) -> str:
-    """Return one value as Bulk writes it inside the quotes."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value.replace('"', '""') if '"' in value else value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return zulu_datetime(value)
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def compile_renderer(query: Query, scope: Scope, *, deleted: bool) -> Renderer:
@@ -213,7 +219,7 @@ def _children(query: Query, scope: Scope, *, deleted: bool) -> tuple[str, Callab
     order = [(inner.resolve(term.path), term) for term in query.order_by if isinstance(term.path, Path)]
 
     def rows_of(record_id: str, version: str) -> Any:
-        found = ((i, snapshot.get(i)) for i in snapshot.world.referrers.of(child, lookup, record_id))
+        found = ((i, snapshot.get(i)) for i in snapshot.world.children(child, lookup, record_id))
         rows = [(i, f) for i, f in found if f is not None and f.get(lookup) == record_id]
         rows = [
             row for row in rows if (deleted or not row[1]["IsDeleted"]) and (test is None or test(row[1]))

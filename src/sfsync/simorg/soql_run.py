@@ -5,15 +5,17 @@ up, a floor on SystemModstamp walks the index from there, and a LIMIT stops the 
 own. Everything else is a scan and a sort.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from sfsync.simorg.errors import ApiError
+from sfsync.simorg.generated import GeneratedEntity
 from sfsync.simorg.ids import normalize
 from sfsync.simorg.schema import REFERENCE_TYPES, EntityDef
 from sfsync.simorg.soql_fields import Scope
+from sfsync.simorg.soql_generated import Rows, passing, span_of
 from sfsync.simorg.soql_group import grouped, is_grouped
 from sfsync.simorg.soql_lex import SoqlError
 from sfsync.simorg.soql_parse import Aggregate, Order, Path, Query, parse
@@ -23,6 +25,9 @@ from sfsync.simorg.world import BEFORE_ALL, Row, Snapshot
 
 SOQL_LENGTH_MAX = 100_000
 OFFSET_MAX = 2_000
+# Sorting and grouping more generated records than this takes longer than a query may.
+SORTED_MAX = 200_000
+_INDEX_ORDERS = (["id"], ["systemmodstamp"], ["systemmodstamp", "id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Result:
 
     entity: str
     total: int
-    rows: list[Row]
+    rows: list[Row] | Rows
     renderer: Renderer | None
     groups: list[dict[str, Any]] | None = None
 
@@ -50,6 +55,9 @@ class Result:
     def csv_slices(self, delimiter: str, line_end: str, size: int) -> Iterator[list[str]]:
         """Yield the lines of all rows, *size* at a time, without the header."""
         assert self.renderer is not None, "a bulk query is never an aggregate one"  # noqa: S101  # narrows the type
+        if isinstance(self.rows, Rows):
+            yield from self.rows.lines(self.renderer, delimiter, line_end, size)
+            return
         for start in range(0, len(self.rows), size):
             yield self.renderer.csv(self.rows[start : start + size], delimiter, line_end)
 
@@ -71,6 +79,9 @@ def answer(query: Query, snapshot: Snapshot, *, deleted: bool) -> Result:
     scope = scope_of(query, snapshot)
     if query.offset > OFFSET_MAX:
         raise ApiError("NUMBER_OUTSIDE_VALID_RANGE", f"Maximum SOQL offset allowed is {OFFSET_MAX}")
+    base = scope.snapshot.generated(scope.entity.name)
+    if base is not None and wanted_ids(query.where) is None:
+        return _among_generated(query, scope, base, deleted=deleted)
     matching = _matching(query, scope, deleted=deleted)
     if is_grouped(query):
         return grouped_result(query, scope, list(matching))
@@ -85,16 +96,75 @@ def answer(query: Query, snapshot: Snapshot, *, deleted: bool) -> Result:
     return Result(scope.entity.name, len(rows), rows, renderer)
 
 
-def grouped_result(query: Query, scope: Scope, rows: list[Row]) -> Result:
-    """Return the result of an aggregate query; `COUNT()` alone is only a total."""
+def _among_generated(query: Query, scope: Scope, base: GeneratedEntity, *, deleted: bool) -> Result:
+    """Answer a query of an entity whose records are generated for the most part. Raises SoqlError or ApiError."""
+    runs = _runs(query, scope, base, deleted=deleted)
+    if is_grouped(query):
+        rows = Rows(base, runs)
+        return grouped_result(query, scope, rows if _is_total(query) else _few(rows))
+    renderer = compile_renderer(query, scope, deleted=deleted)
+    order = _checked_order(query, scope)
+    names = _order_names(query)
+    if not order or names in _INDEX_ORDERS:
+        rows = Rows.limited(base, runs, query.offset, query.limit)
+    elif _order_names(query, descending=True) in _INDEX_ORDERS:
+        rows = Rows.limited(base, Rows(base, runs).backwards(), query.offset, query.limit)
+    else:
+        ordered = sorted_rows(_few(Rows(base, runs)), order)[query.offset :]
+        ordered = ordered if query.limit is None else ordered[: query.limit]
+        return Result(scope.entity.name, len(ordered), ordered, renderer)
+    return Result(scope.entity.name, len(rows), rows, renderer)
+
+
+def _runs(query: Query, scope: Scope, base: GeneratedEntity, *, deleted: bool) -> Iterator[Row | range]:
+    """Return what matches: records that were written, and runs of generated ones, by stamp or by id.
+
+    Errors in the condition are raised at once, not at the first row.
+    """
+    snapshot, entity = scope.snapshot, scope.entity.name
+    test = _test(query, scope, deleted=deleted)
+    span, is_exact = span_of(query.where, base)
+    floor = bound(query.where, "systemmodstamp", (">", ">=", "="), min)
+    if _orders_by_stamp(query) or _orders_by_stamp(query, descending=True) or (floor and not query.order_by):
+        stored, place_of = snapshot.stored_by_stamp(entity, floor or BEFORE_ALL), base.place_by_stamp
+    else:
+        stored, place_of = snapshot.stored_by_id(entity, _first_id(query)), base.place_by_id
+    rows = ((place_of(row), row) for row in _passing(stored, test, deleted=deleted))
+    runs = base.woven(rows, span)
+    veil = snapshot.veil if snapshot.veil is not None and entity in snapshot.veil.entities else None
+    if is_exact and veil is None:
+        return runs
+
+    def is_wanted(fields: Mapping[str, Any]) -> bool:
+        return (veil is None or not veil.hides(entity, fields)) and (is_exact or test is None or test(fields))
+
+    return chain.from_iterable(
+        passing(base, run, is_wanted) if isinstance(run, range) else (run,) for run in runs
+    )
+
+
+def _is_total(query: Query) -> bool:
     match query.select:
         case (Aggregate(function="COUNT", path=None),):
-            return Result(
-                scope.entity.name, len(rows) if query.limit is None else min(len(rows), query.limit), [], None
-            )
+            return True
         case _:
-            groups = grouped(query, scope, rows)
-            return Result("AggregateResult", len(groups), [], None, groups)
+            return False
+
+
+def _few(rows: Rows) -> list[Row]:
+    """Return the rows as records. Raises ApiError if they are too many to be sorted or grouped, as the real org."""
+    if len(rows) > SORTED_MAX:
+        raise ApiError("QUERY_TIMEOUT", "Your query request was running for too long.")
+    return list(rows)
+
+
+def grouped_result(query: Query, scope: Scope, rows: list[Row] | Rows) -> Result:
+    """Return the result of an aggregate query; `COUNT()` alone is only a total."""
+    if _is_total(query):
+        total = len(rows) if query.limit is None else min(len(rows), query.limit)
+        return Result(scope.entity.name, total, [], None)
+    groups = grouped(query, scope, rows)
+    return Result("AggregateResult", len(groups), [], None, groups)
 
 
 def scope_of(query: Query, snapshot: Snapshot) -> Scope:
@@ -112,6 +182,15 @@ def scope_of(query: Query, snapshot: Snapshot) -> Scope:
 
 def _matching(query: Query, scope: Scope, *, deleted: bool) -> Iterator[Row]:
     """Return the rows that match; errors in the condition are raised at once, not at the first row."""
+    base = scope.snapshot.generated(scope.entity.name)
+    if base is not None and wanted_ids(query.where) is None:
+        return iter(Rows(base, _runs(query, scope, base, deleted=deleted)))
+    test = _test(query, scope, deleted=deleted)
+    return _passing(_candidates(query, scope.entity, scope.snapshot), test, deleted=deleted)
+
+
+def _test(query: Query, scope: Scope, *, deleted: bool) -> Test | None:
+    """Return the condition as a test of one record. Raises SoqlError or ApiError."""
 
     def semijoin(inner: Query) -> set[Any]:
         path = inner.select[0]
@@ -126,8 +205,7 @@ def _matching(query: Query, scope: Scope, *, deleted: bool) -> Iterator[Row]:
         found = {column.get(fields) for _, fields in _matching(inner, inner_scope, deleted=deleted)}
         return found - {None}
 
-    test = compile_test(query.where, scope, semijoin) if query.where else None
-    return _passing(_candidates(query, scope.entity, scope.snapshot), test, deleted=deleted)
+    return compile_test(query.where, scope, semijoin) if query.where else None
 
 
 def _passing(rows: Iterable[Row], test: Test | None, *, deleted: bool) -> Iterator[Row]:
@@ -140,16 +218,20 @@ def _candidates(query: Query, entity: EntityDef, snapshot: Snapshot) -> Iterator
     ids = wanted_ids(query.where)
     if ids is not None:
         found = ((record_id, snapshot.get(record_id)) for record_id in ids)
-        return ((i, f) for i, f in found if f is not None and snapshot.world.records[i].entity == entity.name)
+        return ((i, f) for i, f in found if f is not None and snapshot.world.entity_of(i) == entity.name)
     floor = bound(query.where, "systemmodstamp", (">", ">=", "="), min)
     if floor is not None or _orders_by_stamp(query):
         ceiling = bound(query.where, "systemmodstamp", ("<", "<=", "="), max)
-        rows = snapshot.by_stamp(entity.name, floor or BEFORE_ALL)
+        rows = snapshot.stored_by_stamp(entity.name, floor or BEFORE_ALL)
         if ceiling is None:
             return rows
         return _until(rows, ceiling)
-    first_id = bound(query.where, "id", (">", ">=", "="), min) or ""
-    return snapshot.by_id(entity.name, normalize(first_id) or "")
+    return snapshot.stored_by_id(entity.name, _first_id(query))
+
+
+def _first_id(query: Query) -> str:
+    """Return the id that none of the wanted ones precedes."""
+    return normalize(bound(query.where, "id", (">", ">=", "="), min) or "") or ""
 
 
 def _until(rows: Iterator[Row], ceiling: Any) -> Iterator[Row]:
@@ -173,12 +255,12 @@ def _checked_order(query: Query, scope: Scope) -> list[tuple[Any, Order]]:
     return terms
 
 
-def _order_names(query: Query) -> list[str]:
-    """Return the names of a plain ascending order, in small letters; empty if it is anything else."""
+def _order_names(query: Query, *, descending: bool = False) -> list[str]:
+    """Return the names of a plain order in one direction, in small letters; empty if it is anything else."""
     names = []
     for term in query.order_by:
         if (
-            term.descending
+            term.descending != descending
             or isinstance(term.path, Aggregate)
             or term.path.function
             or len(term.path.names) != 1
@@ -188,8 +270,8 @@ def _order_names(query: Query) -> list[str]:
     return names
 
 
-def _orders_by_stamp(query: Query) -> bool:
-    return _order_names(query) in (["systemmodstamp"], ["systemmodstamp", "id"])
+def _orders_by_stamp(query: Query, *, descending: bool = False) -> bool:
+    return _order_names(query, descending=descending) in (["systemmodstamp"], ["systemmodstamp", "id"])
 
 
 def _is_index_order(query: Query) -> bool:

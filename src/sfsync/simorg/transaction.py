@@ -222,13 +222,13 @@ class Transaction:
         return fields
 
     def _definition(self, record_id: str) -> EntityDef:
-        record = self._world.records.get(record_id)
-        return self._world.schema.entities[self._entities.get(record_id) or record.entity]  # type: ignore[union-attr]  # staged or stored
+        name = self._entities.get(record_id) or self._world.entity_of(record_id)
+        return self._world.schema.entities[name or ""]
 
     def _stage(self, record_id: str, fields: Fields | None) -> None:
         self._lock(record_id)
         if record_id not in self._entities:
-            self._entities[record_id] = self._world.records[record_id].entity
+            self._entities[record_id] = self._world.entity_of(record_id) or ""
         account_id = fields.get("AccountId") if fields else None
         if account_id is not None:
             self._lock(account_id)
@@ -267,7 +267,7 @@ class Transaction:
             yield from self._pointing_at(entity, lookup, record_id)
 
     def _pointing_at(self, entity: str, lookup: str, target: str) -> list[str]:
-        stored = set(self._world.referrers.of(entity, lookup, target))
+        stored = set(self._world.children(entity, lookup, target))
         for record_id, fields in self._staged.items():
             if self._entities[record_id] == entity:
                 stored.discard(record_id)

@@ -63,6 +63,19 @@ def to_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
+def csv_text(value: Any) -> str:
+    """Return one value as Bulk writes it inside the quotes."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.replace('"', '""') if '"' in value else value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return zulu_datetime(value)
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
 def full_name(fields: Mapping[str, Any]) -> str:
     """Compose the Name of a person; family name first when it is written in East Asian script."""
     first, last = fields.get("FirstName"), fields.get("LastName") or ""

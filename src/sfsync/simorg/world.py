@@ -8,12 +8,13 @@ of present rows with a separate event list would let the two drift apart.
 import random
 from bisect import bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sfsync.simorg.clock import Clock
+from sfsync.simorg.generated import Generated, GeneratedEntity, Row
 from sfsync.simorg.history import Change, Commit, Fields, Record
 from sfsync.simorg.ids import IdSource
 from sfsync.simorg.indexes import EntityIndex, Referrers
@@ -22,7 +23,6 @@ from sfsync.simorg.transaction import Transaction
 
 __all__ = ["Change", "Commit", "Fields", "Record", "Row", "Snapshot", "World"]
 
-Row = tuple[str, Mapping[str, Any]]
 QUESTIONS_KEPT = 8
 BIN_LIFE = timedelta(days=15)
 BEFORE_ALL = datetime(1999, 1, 1, tzinfo=UTC)
@@ -55,7 +55,9 @@ class World:
         self.user_id = self.ids.next("User")
         self.rng = random.Random(seed)
         self.log: list[Commit] = []
+        # Records that were written at least once; the others are generated whenever they are read.
         self.records: dict[str, Record] = {}
+        self.generated = Generated()
         self.indexes = {entity: EntityIndex() for entity in (*schema.entities, *schema.setup)}
         self.referrers = Referrers()
         # Open transactions by key, with their start; the records they hold are locked for everybody else.
@@ -112,7 +114,18 @@ class World:
     def get(self, record_id: str) -> Mapping[str, Any] | None:
         """Return a record's present fields; None if it never was or was purged."""
         record = self.records.get(record_id)
-        return record.states[-1] if record and record.states else None
+        return self.generated.get(record_id) if record is None else record.states[-1]
+
+    def entity_of(self, record_id: str) -> str | None:
+        """Return the entity of a record that exists or existed."""
+        record = self.records.get(record_id)
+        found = self.generated.find(record_id) if record is None else None
+        return record.entity if record is not None else found[0].name if found is not None else None
+
+    def children(self, entity: str, lookup: str, target: str) -> list[str]:
+        """Return the present records of *entity* whose *lookup* is *target*, sorted."""
+        generated = self.generated.children(entity, lookup, target)
+        return sorted([*generated, *self.referrers.of(entity, lookup, target)])
 
     def snapshot(self, lag_s: float = 0.0, user_id: str | None = None) -> "Snapshot":
         """Return the world as it was *lag_s* seconds ago; with *user_id* only what that user may see of it."""
@@ -130,9 +143,7 @@ class World:
         """Append *commit* to the log, make its changes visible and tell the listeners."""
         self.log.append(commit)
         for change in commit.changes:
-            record = self.records.get(change.record_id)
-            if record is None:
-                record = self.records[change.record_id] = Record(change.entity, change.record_id)
+            record = self._kept(change.entity, change.record_id)
             before = record.states[-1] if record.states else None
             record.write(commit.number, change.after)
             self.indexes[change.entity].replace(change.record_id, before, change.after)
@@ -141,6 +152,20 @@ class World:
                 self._deletions.append((change.after["SystemModstamp"], change.record_id))
         for listener in self._listeners:
             listener(commit)
+
+    def _kept(self, entity: str, record_id: str) -> Record:
+        """Return the record that is written to: an old one, a new one, or a generated one that becomes an old one."""
+        record = self.records.get(record_id)
+        if record is not None:
+            return record
+        record = self.records[record_id] = Record(entity, record_id)
+        taken = self.generated.take(record_id)
+        if taken is not None:
+            # Before all commits, since it was there before them.
+            record.write(0, taken[1])
+            self.indexes[entity].replace(record_id, None, taken[1])
+            self.referrers.replace(entity, record_id, None, taken[1])
+        return record
 
     def empty_bin(self) -> None:
         """Purge what has lain in the recycle bin for fifteen days."""
@@ -183,26 +208,60 @@ class Snapshot:
 
     def get(self, record_id: str) -> Mapping[str, Any] | None:
         """Return a record's fields in this snapshot."""
-        record = self.world.records.get(record_id)
-        fields = record.at(self.number) if record else None
-        if self.veil is None or record is None or fields is None:
+        world = self.world
+        record = world.records.get(record_id)
+        fields = world.generated.get(record_id) if record is None else record.at(self.number)
+        if self.veil is None or fields is None:
             return fields
-        return None if self.veil.hides(record.entity, fields) else fields
+        return None if self.veil.hides(world.entity_of(record_id) or "", fields) else fields
 
     def hides(self, entity: str, fields: Mapping[str, Any]) -> bool:
         """Tell whether the reader may not see this record."""
         return self.veil is not None and self.veil.hides(entity, fields)
 
-    def by_id(self, entity: str, after: str = "") -> Iterator[Row]:
-        """Yield (id, fields) in ascending order of id, beginning at the id *after* or behind it."""
+    def generated(self, entity: str) -> GeneratedEntity | None:
+        """Return the generated records of *entity*, if the org began with any."""
+        return self.world.generated.entities.get(entity)
+
+    def by_id(self, entity: str) -> Iterator[Row]:
+        """Yield (id, fields) in ascending order of id."""
+        stored, base = self.stored_by_id(entity), self.generated(entity)
+        if base is None:
+            return stored
+        placed = ((base.place_by_id(row), row) for row in stored)
+        return self._flat(entity, base, base.woven(placed, range(base.count)))
+
+    def by_stamp(self, entity: str, since: datetime = BEFORE_ALL) -> Iterator[Row]:
+        """Yield (id, fields) in ascending order of (SystemModstamp, Id), from the instant *since* on."""
+        stored, base = self.stored_by_stamp(entity, since), self.generated(entity)
+        if base is None:
+            return stored
+        span = range(min(base.count, base.ages.before(since)), base.count)
+        return self._flat(entity, base, base.woven(((base.place_by_stamp(row), row) for row in stored), span))
+
+    def count_live(self, entity: str) -> int:
+        """Return how many records are not deleted."""
+        base = self.generated(entity)
+        untouched = base.count - len(base.changed) if base is not None else 0
+        return untouched + sum(not fields["IsDeleted"] for _, fields in self.stored_by_id(entity))
+
+    def _flat(self, entity: str, base: GeneratedEntity, runs: Iterable[Row | range]) -> Iterator[Row]:
+        veil = self.veil
+        for run in runs:
+            for row in base.rows(run) if isinstance(run, range) else (run,):
+                if veil is None or not veil.hides(entity, row[1]):
+                    yield row
+
+    def stored_by_id(self, entity: str, after: str = "") -> Iterator[Row]:
+        """Yield what was written at least once, beginning at the id *after* or behind it."""
         records, number, veil = self.world.records, self.number, self.veil
         for record_id in self.world.indexes[entity].with_purged(self._changed.get(entity, ()), after):
             fields = records[record_id].at(number)
             if fields is not None and (veil is None or not veil.hides(entity, fields)):
                 yield record_id, fields
 
-    def by_stamp(self, entity: str, since: datetime = BEFORE_ALL) -> Iterator[Row]:
-        """Yield (id, fields) in ascending order of (SystemModstamp, Id), from the instant *since* on."""
+    def stored_by_stamp(self, entity: str, since: datetime = BEFORE_ALL) -> Iterator[Row]:
+        """Yield what was written at least once in ascending order of (SystemModstamp, Id)."""
         rows = self._by_stamp(entity, since)
         veil = self.veil
         return rows if veil is None else (row for row in rows if not veil.hides(entity, row[1]))
